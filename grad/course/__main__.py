@@ -1,0 +1,7 @@
+"""`python -m grad.course` is the `grad` command."""
+
+import sys
+
+from grad.course.cli import main
+
+sys.exit(main())
