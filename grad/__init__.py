@@ -16,6 +16,7 @@ HOMES = {
     "Layer": "nn",
     "MLP": "nn",
     "SGD": "optim",
+    "moons": "data",
 }
 
 __all__ = list(HOMES)

@@ -1,10 +1,9 @@
 """Small data sets as lists of floats, with nothing to download."""
 
-import csv
 import math
+import os
 import random
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.machinery import PathFinder
 
 
 def moons(n=100, noise=0.1, seed=0):
@@ -27,14 +26,14 @@ def table(name):
     The file is read as it is, so neither scikit-learn nor NumPy is imported. Features are
     floats, labels small ints. Raises ModuleNotFoundError where scikit-learn is not installed.
     """
-    package = find_spec("sklearn")
+    package = PathFinder.find_spec("sklearn")
     if package is None:
         raise ModuleNotFoundError(
             f"the {name} data comes with scikit-learn: pip install scikit-learn"
         )
-    path = Path(package.origin).parent / "datasets" / "data" / f"{name}.csv"
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
+    home = package.submodule_search_locations[0]
+    with open(os.path.join(home, "datasets", "data", f"{name}.csv"), encoding="utf-8") as file:
+        rows = [line.split(",") for line in file][1:]
     return [[float(x) for x in row[:-1]] for row in rows], [int(row[-1]) for row in rows]
 
 
@@ -50,7 +49,7 @@ def split(rows, labels, held_out=0.25, seed=0):
 
 
 def scaler(rows):
-    """Return a function that standardises rows by the mean and spread that each column has in these."""
+    """Return a function that standardises rows by the mean and spread of each column of these."""
     columns = list(zip(*rows, strict=True))
     means = [sum(c) / len(c) for c in columns]
     spreads = [

@@ -126,10 +126,10 @@ def relu_affine(bias, *wx):
     half = len(wx) // 2
     w, x = wx[:half], wx[half:]
     z = sum(map(times, w, x), bias)
-    on = z > 0
 
     def pullback(g):
-        g = g * on
-        return (g, *[g * v for v in x + w])
+        if z > 0:
+            return (g, *[g * v for v in x + w])
+        return (None,) * (1 + len(wx))
 
-    return z * on, pullback
+    return max(z, 0.0), pullback

@@ -1,7 +1,6 @@
 """Lift a rule on plain numbers to an operation on nodes."""
 
 from contextvars import ContextVar
-from functools import wraps
 
 from grad.node import Node
 
@@ -87,7 +86,9 @@ def primitive(rule):
     code = rule.__code__
     several = code.co_flags & 4 or code.co_argcount > 2  # 4: the rule takes *args
     lift = nary if several else (unary, binary)[code.co_argcount - 1]
-    op = wraps(rule)(lift(rule))
+    op = lift(rule)
     op.rule = rule
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(op, name, getattr(rule, name))
     PRIMITIVES[rule.__name__] = op
     return op

@@ -8,6 +8,7 @@ from grad.course.places import CourseError
 
 COMMANDS = {
     "build": "grad.course.weave",
+    "plan": "grad.course.plan",
     "tidy": "grad.course.tidy",
     "release": "grad.course.release",
     "grade": "grad.course.grade",

@@ -22,7 +22,7 @@ def difference(yours, expected, tolerance=0.0, at=""):
         return difference(yours.tolist(), expected.tolist(), tolerance, at)
     if isinstance(expected, (list, tuple)):
         if len(yours) != len(expected):
-            return f"{place}{len(yours)} items where {len(expected)} are due"
+            return f"{place}length {len(yours)} where {len(expected)} is due"
         pairs = enumerate(zip(yours, expected, strict=True))
         parts = (difference(a, b, tolerance, f"{at}[{i}]") for i, (a, b) in pairs)
         return next(filter(None, parts), "")

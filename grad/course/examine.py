@@ -14,6 +14,7 @@ from grad.course.grading import GRADES, Grade
 LIMIT = 20  # seconds for one cell, unless --nbval-cell-timeout says otherwise
 NBVAL_LIMIT = 2000  # what nbval takes when nobody said
 THIS_PYTHON = ":nbval-parent-env"  # nbval's name for a kernel of the interpreter it runs in
+DIED = "the kernel died"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 VERDICT = re.compile(r"\w+: (not yet|wrong)\. ")
 WIDTH = 110  # of a reason in the table
@@ -110,7 +111,10 @@ class Cell(IPyNbCell):
         try:
             self.run_within_limit()
         except Exception as error:
-            self.parent.stopped = f"the cell {self.name} stops: {self.reason(error)}"
+            reason = self.reason(error)
+            self.parent.stopped = (
+                reason if reason == DIED else f"the cell {self.name} stops: {reason}"
+            )
             raise
 
     def run_within_limit(self):
@@ -135,7 +139,7 @@ class Cell(IPyNbCell):
         if self.parent.timed_out:
             return f"cut off after {self.limit():g} s"
         if not isinstance(error, NbCellError):
-            return "the kernel died in an earlier cell"
+            return DIED
         lines = [line.strip() for line in said(error).splitlines()]
         line = ", ".join(lines) if is_verdict(error) else lines[-1]
         line = re.sub(r"\(\S+\.py, line (\d+)\)", r"(line \1)", line)

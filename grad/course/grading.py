@@ -1,4 +1,4 @@
-"""Let pytest grade exercise notebooks: nbval runs a learner's file against the checks of solutions/.
+"""Let pytest grade exercises: nbval runs a learner's notebook with the checks of solutions/.
 
 Loaded by `-p grad.course.grading`. It does nothing until nbval meets a notebook in exercises/, as
 in `pytest --nbval-lax exercises`.

@@ -1,8 +1,8 @@
 """Put an answer into a solved notebook and hear what its check says.
 
 Wrong answers are planted in `tests/exercises/planted/NN_name.py`, at least three for each exercise,
-each a mistake someone would make. They are rows of a table: the exercise, then for each mistake what
-it is and the whole source of the answer cell.
+each a mistake someone would make. They are rows of a table: the exercise, then for each mistake
+what it is and the whole source of the answer cell.
 
     PLANTED = {
         "half": [

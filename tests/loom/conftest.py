@@ -21,7 +21,7 @@ class Toy:
         shutil.copy(ROOT / "grad" / "__init__.py", self.package)
 
     def chapter(self, stem, *sources, tags=()):
-        """Write a chapter of code cells; a source that begins with `# ` and a capital is prose."""
+        """Write a chapter of code cells; a source that is one line of comment is prose."""
         cells = [cell(source, tags) for source in sources]
         path = self.root / "chapters" / f"{stem}.ipynb"
         path.write_text(json.dumps({"cells": cells, "metadata": {}}), encoding="utf-8")
@@ -29,7 +29,7 @@ class Toy:
 
 
 def cell(source, tags=()):
-    if source.startswith("# ") and source[2].isupper():
+    if source.startswith("# ") and "\n" not in source:
         return {"cell_type": "markdown", "metadata": {}, "source": source}
     metadata = {"tags": list(tags)} if tags else {}
     return dict(

@@ -38,7 +38,7 @@ BROKEN = {
         "01_nodes, cell [1], line 2: grad.node does not begin with a docstring",
     ),
     "a function without docstring": (
-        {"01_nodes": [NODE, "#| export node\n\n\ndef half(x):\n    return x / 2"]},
+        {"01_nodes": ["  ", NODE, "#| export node\n\n\ndef half(x):\n    return x / 2"]},
         "01_nodes, cell [2], line 4: half has no docstring",
     ),
     "a class without docstring": (

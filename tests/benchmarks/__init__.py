@@ -1,0 +1,4 @@
+"""Measurements, never tests: ratios taken side by side in one run.
+
+python -m tests.benchmarks scalar
+"""
