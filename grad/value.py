@@ -29,7 +29,7 @@ class Value(Node):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that numpy.float64(2) * Value(3) reaches Value.__rmul__
+    __array_ufunc__ = None  # ndarray * Value is an error, not an array of Values
 
     def __init__(self, data, parents=(), pullback=nothing, op=""):
         self.data = data if parents else real(data)

@@ -39,30 +39,33 @@ def unanswered(solved):
 
 
 def tampered(solved, mine):
-    """What was done to the given cells, by the grade id of the check it bears on."""
+    """What was done to the given code cells, by the grade id of the check it bears on."""
     said, notes = {}, []
-    found = {exercise.grade_id(cell): cell for cell in mine["cells"]}
-    astray = [cell["source"] for name, cell in found.items() if name and exercise.is_locked(cell)]
+    found = {exercise.grade_id(cell): cell for cell in mine["cells"] if exercise.grade_id(cell)}
+    locked = [cell["source"] for cell in found.values() if exercise.is_locked(cell)]
     for cell in solved["cells"]:
-        name, source = exercise.grade_id(cell), exercise.visible(cell["source"])
-        if not exercise.is_locked(cell) or cell["cell_type"] != "code":
+        if cell["cell_type"] != "code" or exercise.is_answer(cell):
             continue
-        what = "check" if exercise.is_check(cell) else "setup cell"
-        if name not in found:
-            how = "renamed" if source in astray else "deleted"
-        elif found[name]["source"].strip() != source.strip():
-            how = "edited"
-        elif found[name]["metadata"].get("tags", []) != cell["metadata"].get("tags", []):
-            how = "tagged"
-        elif not exercise.mark(cell).items() <= exercise.mark(found[name]).items():
-            how = "marked anew"
-        else:
-            how = ""
-        if how:
+        name, what = exercise.grade_id(cell), "check" if exercise.is_check(cell) else "setup cell"
+        if how := done_to(cell, found.get(name), locked):
             notes.append(f"its {what} was {how} and is put back")
         if exercise.is_check(cell):
             said[name], notes = "; ".join(notes), []
     return said
+
+
+def done_to(given, found, locked):
+    """How a given cell differs from the one found under its grade id."""
+    source = exercise.visible(given["source"])
+    if found is None:
+        return "renamed" if source in locked else "deleted"
+    if found["source"].strip() != source.strip():
+        return "edited"
+    if found["metadata"].get("tags", []) != given["metadata"].get("tags", []):
+        return "tagged"
+    if not exercise.mark(given).items() <= exercise.mark(found).items():
+        return "marked anew"
+    return ""
 
 
 class ExerciseFile(IPyNbFile):

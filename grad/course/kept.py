@@ -26,6 +26,9 @@ def load(shell):
         source = "".join(linecache.getlines(cell_name))
         mark = MARK.match(source)
         if mark is None:
+            # Outside the history, where nbval runs cells, IPython overlooks the last semicolon.
+            if shell.displayhook.semicolon_at_end_of_expression(source):
+                interactivity = "none"
             return await run_plain(shell, nodes, cell_name, interactivity, **how)
         with inside(shell, mark[1], source):
             return await run_plain(shell, nodes, cell_name, "none", **how)

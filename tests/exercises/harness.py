@@ -27,6 +27,7 @@ import io
 import json
 import linecache
 import multiprocessing
+import os
 import runpy
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from grad.course.checks import NotYet, Wrong
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
 LIMIT = 60  # seconds for one answer, its imports included
 KINDS = {NotYet: "not yet", Wrong: "wrong"}
 
@@ -105,7 +107,12 @@ def judge(notebook, tries):
     asked = [[name, case.answers, case.hidden] for name, case in tries]
     command = [sys.executable, str(Path(__file__)), "--judge", str(notebook)]
     done = subprocess.run(
-        command, input=json.dumps(asked), capture_output=True, encoding="utf-8", cwd=notebook.parent
+        command,
+        input=json.dumps(asked),
+        capture_output=True,
+        cwd=notebook.parent,
+        env=ENVIRONMENT,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(done.stderr)

@@ -115,6 +115,8 @@ def test_same_on_reports_the_smallest_input():
 
 
 def test_same_on_keeps_the_two_sides_apart():
+    emptied = "lambda given: [given.pop() for _ in given[:]][::-1]"
+    judge("", f"check.same_on([[2, 1]], list, {emptied})")
     judge("def f(x):\n    x.sort()\n    return x", "check.same_on([[2, 1]], f, sorted)")
     said = wrong("def f(x):\n    x.clear()\n    return x", "check.same_on([[2, 1]], f, sorted)")
     assert "f([2, 1])" in said and "expected: [1, 2]" in said

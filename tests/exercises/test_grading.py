@@ -198,6 +198,24 @@ def test_an_answer_that_stops_is_named(graded):
     assert "the cell double stops: SyntaxError" in row(graded, "15_stopped")["why"]
 
 
+def test_run_all_goes_through_an_unsolved_notebook_and_shows_verdicts_alone(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    book = answered({"area": "def area(radius):\n    return radius / 0"})
+    book = nbformat.reads(exercise.text(book), 4)
+    NotebookClient(book, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = {cell.id: cell.outputs for cell in book.cells if cell.get("outputs")}
+    assert [output.output_type for outputs in said.values() for output in outputs] == ["error"] * 2
+    first, second = (outputs[0].traceback for outputs in said.values())
+    assert first == ["double: not yet. The cell above still raises NotImplementedError."]
+    assert second[0].splitlines() == [
+        "area: wrong. area(2.0)",
+        "  ZeroDivisionError: float division by zero",
+        "  line 2 of your cell: return radius / 0",
+    ]
+
+
 @pytest.mark.parametrize("word", ["2", "02", "solved", "02_solved"])
 def test_a_chapter_has_four_names(tmp_path, monkeypatch, word):
     monkeypatch.chdir(make(tmp_path, "01_unsolved", "02_solved"))
@@ -205,7 +223,7 @@ def test_a_chapter_has_four_names(tmp_path, monkeypatch, word):
 
 
 def test_full_marks_exit_0_and_plain_pytest_agrees(tmp_path):
-    root = make(tmp_path, "01_toy", "02_toy")
+    root = make(tmp_path, "01_toy", "02_toy", "03_gone")
     exercise.write(root / "exercises/01_toy/01_toy.ipynb", answered(RIGHT))
     own = {"cell_type": "code", "metadata": {}, "source": "1 / 0", "outputs": []}
     scratch = {**released(), "cells": [own]}
@@ -214,11 +232,13 @@ def test_full_marks_exit_0_and_plain_pytest_agrees(tmp_path):
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == "total 5 / 5"
 
-    done = run(root, "pytest", "--nbval-lax", "exercises/01_toy/01_toy.ipynb", "exercises/02_toy")
+    (root / "exercises/01_toy/scratch.ipynb").unlink()
+    (root / "exercises/03_gone/03_gone.ipynb").unlink()
+    done = run(root, "pytest", "--nbval-lax", "exercises")
     failed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED")}
-    at = "exercises/02_toy/02_toy.ipynb::"
-    assert failed == {f"{at}double-check", f"{at}area-check"}, done.stdout
-    assert "total 5 / 10" in done.stdout
+    at, gone = "exercises/02_toy/02_toy.ipynb::", "::exercises/03_gone/03_gone.ipynb"
+    assert failed == {f"{at}double-check", f"{at}area-check", gone}, done.stdout
+    assert "total 5 / 15" in done.stdout
     assert "HIDDEN" not in done.stdout and "random" not in done.stdout
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import harness
 import pytest
-from toy import ROOT, SETTINGS, grad, run
+from harness import ROOT
+from toy import SETTINGS, grad, run
 
 from grad.course import exercise, places
 
@@ -170,8 +171,9 @@ class TestEndToEnd:
         pytest.importorskip("nbgrader", reason="nbgrader is not installed: it did not grade")
         shutil.copytree(ROOT / "solutions", tmp_path / "solutions")
         script = Path(__file__).with_name("instructor.py")
+        command = [sys.executable, str(script), str(tmp_path)]
         done = subprocess.run(
-            [sys.executable, str(script), str(tmp_path)], capture_output=True, encoding="utf-8"
+            command, capture_output=True, env=harness.ENVIRONMENT, encoding="utf-8"
         )
         assert done.returncode == 0, done.stderr
         scores = json.loads(done.stdout.splitlines()[-1])

@@ -1,13 +1,12 @@
 """A course of one small notebook, to be copied, solved and spoiled."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
+
+from harness import ENVIRONMENT
 
 from grad.course import exercise
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = '[tool.pytest.ini_options]\naddopts = "-p grad.course.grading --strict-markers"\n'
 DOUBLE = '''\
 def double(x):
@@ -102,11 +101,10 @@ def answered(answers, book=None):
 
 def run(root, *command):
     """Run a Python module in a course, with this package in reach."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=root,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

@@ -70,7 +70,7 @@ def shown(tmp_path_factory):
     (root / "grad" / "node.py").write_text("on_disk = True\n", encoding="utf-8")
     tagged = {"tags": ["raises-exception"]}
     cells = [v4.new_code_cell(source, metadata=tagged) for source in CELLS.values()]
-    tidy.execute(v4.new_notebook(cells=cells), root, root)
+    assert tidy.execute(v4.new_notebook(cells=cells), root, root) is None
     return {name: text_of(cell.outputs) for name, cell in zip(CELLS, cells, strict=True)}
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from grad.course import places, weave
+from grad.course import cli, places, weave
 
 ROOT = places.PACKAGE.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
@@ -36,10 +36,21 @@ def run_pytest(folder, *words):
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [*command, *words], cwd=folder, env=environment, capture_output=True, text=True
+        [*command, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done.stdout
+
+
+def test_a_semicolon_silences_a_cell_under_nbval_too(toy):
+    toy.chapter("01_nodes", "%load_ext grad.course", "1 + 1;", "if True:\n    2 + 2", "3 + 3")
+    assert cli.main(["tidy", "--run"]) == 0
+    run_pytest(toy.root, "--nbval", "--nbval-current-env", "chapters")
 
 
 def modules(folder):

@@ -53,6 +53,11 @@ def mended(root):
     return listed
 """
 
+CLEAR = """\
+        for node in ancestors(root):
+            node.waiting = 0
+"""
+
 LARGEST = """
 @primitive
 def largest(*xs):
@@ -479,20 +484,8 @@ def steps(root):
         ),
     ],
     "mend": [
-        (
-            "the fault is still there",
-            slip(
-                MENDED, "        for node in ancestors(root):\n            node.waiting = 0\n", ""
-            ),
-        ),
-        (
-            "clears only the root",
-            slip(
-                MENDED,
-                "        for node in ancestors(root):\n            node.waiting = 0\n",
-                "        root.waiting = 0\n",
-            ),
-        ),
+        ("the fault is still there", slip(MENDED, CLEAR, "")),
+        ("clears only the root", slip(MENDED, CLEAR, "        root.waiting = 0\n")),
         (
             "clears the nodes that were let go",
             slip(MENDED, "for node in ancestors(root):", "for node in listed:"),
@@ -500,13 +493,9 @@ def steps(root):
         (
             "clears when a sort begins, not when it ends",
             slip(
-                slip(
-                    MENDED,
-                    "        for node in ancestors(root):\n            node.waiting = 0\n",
-                    "",
-                ),
-                "    found, stack = 0, [root]\n",
-                "    for node in ancestors(root):\n        node.waiting = 0\n    found, stack = 0, [root]\n",
+                slip(MENDED, CLEAR, ""),
+                "    found,",
+                CLEAR.replace("    ", "", 1).replace("\n    ", "\n", 1) + "    found,",
             ),
         ),
         (
