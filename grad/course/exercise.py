@@ -151,7 +151,7 @@ def fill(fresh, mine):
                 known[name].update(
                     {k: cell[k] for k in ("outputs", "execution_count") if k in cell}
                 )
-        elif not is_locked(cell):
+        elif cell["source"].strip() and not is_locked(cell):
             cell = deepcopy(cell)
             cell["metadata"].pop("nbgrader", None)
             extra.setdefault(place, []).append(cell)

@@ -48,6 +48,7 @@ def test_fill_keeps_answers_own_cells_and_outputs():
     mine = answered({"double": RIGHT["double"]})
     mine["cells"].insert(0, {**OWN, "source": "first = 1"})
     mine["cells"].insert(5, OWN)
+    mine["cells"].append({**OWN, "source": "\n"})  # Jupyter adds one below the last cell it runs
     ran = [{"output_type": "stream", "name": "stdout", "text": ["hello\n"]}]
     named(mine, "double").update(outputs=ran, execution_count=1)
     named(mine, "setup")["source"] = "TWO = 3"
