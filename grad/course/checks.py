@@ -107,17 +107,17 @@ class Check:
 
     def blame(self, error, case=""):
         """The verdict on an exception, with the line of the learner's own cells it came from."""
-        frames = list(traceback.walk_tb(error.__traceback__))
-        own = [
+        lines = [
             (frame.f_code.co_filename, line)
-            for frame, line in frames
-            if frame.f_globals is self.namespace and frame.f_code.co_filename != self.file
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals is self.namespace
         ]
+        own = [place for place in lines if place[0] != self.file]
         if isinstance(error, NotImplementedError):
             return self.not_yet("The cell above still raises NotImplementedError.")
         if isinstance(error, NameError) and not own:
             return self.not_yet(f"There is no {error.name!r}: run the cell above first.")
-        file, line = own[-1] if own else (self.file, frames[-1][1])
+        file, line = (own or lines)[-1]
         source = linecache.getline(file, line).strip()
         place = f"line {line} of your cell: {source}" if own else f"where the check asks: {source}"
         return self.wrong(*filter(None, [case, f"{type(error).__name__}: {error}", place]))

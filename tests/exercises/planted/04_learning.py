@@ -21,7 +21,7 @@ def created(model, x):
 
 def predicted(nin, nouts):
     neurons = sum(nouts)
-    return nin * nouts[0] + neurons, neurons
+    return nin + neurons, neurons
 """
 
 CONFUSION = """
@@ -169,12 +169,12 @@ def created(model, x):
 
 
 def predicted(nin, nouts):
-    return nin * nouts[0] + sum(nouts), sum(nouts)
+    return nin + sum(nouts), sum(nouts)
 """,
         ),
         (
-            "a number becomes one leaf for all neurons",
-            slip(NODES, "nin * nouts[0] + neurons", "nin + neurons"),
+            "a number becomes a leaf for every neuron",
+            slip(NODES, "nin + neurons", "nin * nouts[0] + neurons"),
         ),
         (
             "a node for every multiplication",
