@@ -24,6 +24,7 @@ SPACES = {
         inner=lambda u, v: sum(a * b for a, b in zip(u, v, strict=True)),
     ),
 }
+SPACES[int] = SPACES[float]
 
 
 def slope(f, x, h=1e-6):
@@ -31,7 +32,7 @@ def slope(f, x, h=1e-6):
     return (f(x + h) - f(x - h)) / (2 * h)
 
 
-def gradcheck(rule, *args, seed=0, h=1e-6, tolerance=1e-6):
+def gradcheck(rule, *args, constant=(), seed=0, h=1e-6, tolerance=1e-6):
     """Compare a rule's pullback with finite differences; raise AssertionError where they differ.
 
     `rule` returns (value, pullback), as under @primitive (a lifted operation is unwrapped).
@@ -39,25 +40,28 @@ def gradcheck(rule, *args, seed=0, h=1e-6, tolerance=1e-6):
     pullback is right, <u, change of the value along v> equals <pullback(u), v> up to rounding.
     One such projection sees every entry; a gradient of ones does not: it cannot tell
     an operation that only moves its entries from one that moves them elsewhere.
-    Returns the two numbers. None from the pullback counts as "held constant".
+    `constant` lists the positions of arguments to hold still; None from the pullback is a
+    gradient of zero. Returns the two numbers.
     """
     rule = getattr(rule, "rule", rule)
     rng = random.Random(seed)
     value, pullback = rule(*args)
-    space = SPACES[type(value)]
+    space, spaces = SPACES[type(value)], [SPACES[type(x)] for x in args]
     u = space.direction(value, rng)
     grads = list(pullback(u))
     if len(grads) != len(args):
         raise AssertionError(f"{rule.__name__}: {len(args)} arguments, {len(grads)} gradients")
-    steps, told = [], 0.0
-    for x, g in zip(args, grads, strict=True):
-        kind = SPACES[type(x)]
-        v = kind.direction(x, rng)
-        if g is not None:
-            told += kind.inner(g, v)
-        steps.append(lambda h, kind=kind, x=x, v=v, g=g: x if g is None else kind.step(x, v, h))
-    up, down = (rule(*[step(s) for step in steps])[0] for s in (h, -h))
-    seen = (space.inner(u, up) - space.inner(u, down)) / (2 * h)
+    vs = [s.direction(x, rng) for s, x in zip(spaces, args, strict=True)]
+    moving = [i for i in range(len(args)) if i not in constant]
+
+    def along_v(t):
+        moved = list(args)
+        for i in moving:
+            moved[i] = spaces[i].step(args[i], vs[i], t)
+        return space.inner(u, rule(*moved)[0])
+
+    told = sum(spaces[i].inner(grads[i], vs[i]) for i in moving if grads[i] is not None)
+    seen = slope(along_v, 0.0, h)
     if not math.isclose(told, seen, rel_tol=tolerance, abs_tol=tolerance):
         raise AssertionError(
             f"{rule.__name__}: the pullback says {told:.9g}, finite differences say {seen:.9g}"

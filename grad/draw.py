@@ -1,7 +1,7 @@
 """Pictures of a graph, drawn from the objects themselves."""
 
 import hashlib
-import sys
+import shutil
 import sysconfig
 from base64 import b64encode
 from html import escape
@@ -12,12 +12,13 @@ from graphviz.backend import dot_command
 
 from grad.node import ancestors
 
-# The renderer is a wheel: a picture needs no system program and looks the same everywhere.
+# The renderer is a wheel: a picture needs no system program and is laid out alike everywhere.
 # Its absolute path matters, because a kernel may run with no PATH to the environment.
-SUFFIX = ".exe" if sys.platform == "win32" else ""
-RENDERER = Path(sysconfig.get_path("scripts"), f"graphviz-pure{SUFFIX}")
-if RENDERER.exists():
-    dot_command.DOT_BINARY = RENDERER
+# DOT_BINARY is set for the whole process: whoever else draws with graphviz there draws with this.
+SCRIPTS = sysconfig.get_path("scripts")
+RENDERER = shutil.which("graphviz-pure", path=SCRIPTS) or shutil.which("graphviz-pure")
+if RENDERER:
+    dot_command.DOT_BINARY = Path(RENDERER)
 
 INK, QUIET, PAPER, LEAF, MARK = "#1f2933", "#7b8794", "#fcfcfa", "#dde7f0", "#ffd966"
 
@@ -59,10 +60,14 @@ FRAME = """<figure style="display:inline-block; margin:4px; vertical-align:top">
 <img alt="{caption}" src="data:image/svg+xml;base64,{image}">
 <figcaption style="font-size:90%; max-width:48em">{number}. {caption}</figcaption></figure>"""
 
+# Equal films have equal keys, so that an output is the same on every run: each script takes the
+# first box that no other has taken.
 SLIDER = """<div id="{key}">{frames}</div>
 <script>
 (() => {{
-  const box = document.getElementById("{key}"), frames = [...box.querySelectorAll("figure")];
+  const box = document.querySelector('[id="{key}"]:not([data-on])');
+  const frames = [...box.querySelectorAll("figure")];
+  box.dataset.on = "";
   const slider = document.createElement("input");
   Object.assign(slider, {{type: "range", min: 0, max: frames.length - 1, value: 0}});
   slider.setAttribute("aria-label", "step");
@@ -91,7 +96,7 @@ class Steps:
             FRAME.format(
                 number=i,
                 caption=escape(caption),
-                image=b64encode(picture.pipe(encoding="utf-8").encode()).decode(),
+                image=b64encode(picture.pipe()).decode(),
             )
             for i, (picture, caption) in enumerate(self.frames, 1)
         )

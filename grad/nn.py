@@ -42,12 +42,16 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """nout neurons that see the same nin inputs. Gives one Value where nout is 1, else a list."""
+    """nout neurons that see the same nin inputs. Gives one Value where nout is 1, else a list.
+
+    A plain number among the inputs becomes one leaf for all neurons.
+    """
 
     def __init__(self, nin, nout, **options):
         self.neurons = [Neuron(nin, **options) for _ in range(nout)]
 
     def __call__(self, x):
+        x = [v if isinstance(v, Value) else Value(v) for v in x]
         out = [neuron(x) for neuron in self.neurons]
         return out[0] if len(out) == 1 else out
 
@@ -73,7 +77,7 @@ class MLP(Module):
 
     def __call__(self, x):
         for layer in self.layers:
-            x = layer(x)
+            x = layer([x] if isinstance(x, Value) else x)
         return x
 
     def parameters(self):

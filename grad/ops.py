@@ -85,8 +85,9 @@ def tanh(x):
 
 @primitive
 def sigmoid(x):
-    """1 / (1 + exp(-x)), written with tanh so that no x overflows."""
-    y = 0.5 + 0.5 * xp(x).tanh(0.5 * x)
+    """1 / (1 + exp(-x)), written so that no power of e overflows and nothing cancels."""
+    e = xp(x).exp
+    y = e(-xp(x).maximum(-x, 0.0)) / (1.0 + e(-abs(x)))
     return y, lambda g: (g * y * (1.0 - y),)
 
 
@@ -103,34 +104,37 @@ def total(*xs):
     return sum(xs), lambda g: (g,) * count
 
 
+def halves(op, pairs):
+    """Cut x1 ... xn y1 ... yn in two, or refuse an odd number of arguments."""
+    half, odd = divmod(len(pairs), 2)
+    if odd:
+        raise ValueError(f"{op} multiplies in pairs, and was given {len(pairs)} numbers to pair")
+    return pairs[:half], pairs[half:]
+
+
 @primitive
 def dot(*xy):
     """x1*y1 + ... + xn*yn as one node, called as dot(*x, *y)."""
-    half, odd = divmod(len(xy), 2)
-    if odd:
-        raise ValueError(f"dot pairs its arguments up, and {len(xy)} is odd")
-    x, y = xy[:half], xy[half:]
+    x, y = halves("dot", xy)
     return sum(map(times, x, y)), lambda g: [g * v for v in y + x]
 
 
 @primitive
 def affine(bias, *wx):
     """bias + w1*x1 + ... + wn*xn as one node, called as affine(bias, *w, *x)."""
-    half = len(wx) // 2
-    w, x = wx[:half], wx[half:]
+    w, x = halves("affine", wx)
     return sum(map(times, w, x), bias), lambda g: (g, *[g * v for v in x + w])
 
 
 @primitive
 def relu_affine(bias, *wx):
-    """relu(affine(bias, *w, *x)) as one node."""
-    half = len(wx) // 2
-    w, x = wx[:half], wx[half:]
+    """relu(affine(bias, *w, *x)) as one node, for floats."""
+    w, x = halves("relu_affine", wx)
     z = sum(map(times, w, x), bias)
 
     def pullback(g):
         if z > 0:
             return (g, *[g * v for v in x + w])
-        return (None,) * (1 + 2 * half)
+        return (None,) * (1 + 2 * len(w))
 
     return max(z, 0.0), pullback

@@ -14,7 +14,7 @@ class Used(float):
 class SGD:
     """Stochastic gradient descent with momentum, p <- p - lr * v with v <- momentum * v + grad.
 
-    The arguments and their checks are those of torch.optim.SGD: a negative or non-finite lr or
+    The arguments mean what they mean to torch.optim.SGD. A negative or non-finite lr or
     momentum, no parameters at all, or one parameter twice is a ValueError.
     """
 

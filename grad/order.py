@@ -32,10 +32,11 @@ def kahn(root):
 def cycle(root):
     """Return the nodes of one cycle among those that still wait, the first repeated at the end."""
     user = {parent: node for node in ancestors(root) if node.waiting for parent in node.parents}
-    path = [next(node for node in user if node.waiting)]
-    while path[-1] not in path[:-1]:
-        path.append(user[path[-1]])
-    return path[path.index(path[-1]) :]
+    seen, node = {}, next(node for node in user if node.waiting)
+    while node not in seen:
+        seen[node] = len(seen)
+        node = user[node]
+    return [*list(seen)[seen[node] :], node]
 
 
 def toposort(root):
@@ -50,7 +51,8 @@ def toposort(root):
         order, found = kahn(root)
         if len(order) < found:
             loop = cycle(root)
-            raise CycleError(f"the graph has a cycle: {' <- '.join(n.op for n in loop)}", loop)
+            names = " -> ".join(node.op for node in loop[:10]) + " -> ..." * (len(loop) > 10)
+            raise CycleError(f"the graph has a cycle: {names}", loop)
     except BaseException:
         for node in ancestors(root):
             node.waiting = 0
@@ -95,8 +97,12 @@ def backward(root, seed=1.0):
                 "build the graph again, or add the results and call backward() once"
             )
     root.grad = root.grad + seed
-    for node in order:
-        for parent, g in zip(node.parents, node.pullback(node.grad)):  # noqa: B905, strict is slow
-            if g is not None:
-                parent.grad = parent.grad + g
-        node.pullback = spent
+    try:
+        for node in order:
+            for parent, g in zip(node.parents, node.pullback(node.grad)):  # noqa: B905, slow
+                if g is not None:
+                    parent.grad = parent.grad + g
+            node.pullback = spent
+    except Exception as error:
+        error.add_note(f"in the pullback of {node.op}")
+        raise

@@ -22,7 +22,10 @@ def again(op, args, error):
     if len(kinds) < len(args):
         return op(*[a if isinstance(a, Node) else kinds[0](a) for a in args])
     error.add_note(f"in {op.__name__}({', '.join(repr(a.data) for a in args)})")
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame: the frame must not hold the error too
 
 
 def unary(rule):
@@ -62,9 +65,9 @@ def nary(rule):
     def op(*args):
         try:
             value, pullback = rule(*[a.data for a in args])
+            kind = type(args[0])
         except Exception as error:
             return again(op, args, error)
-        kind = type(args[0])
         return kind(value, args, pullback, name) if is_recording() else kind(value)
 
     return op

@@ -9,8 +9,6 @@ from grad.order import backward
 
 def real(x):
     """Return x as a float, or say why it cannot be one."""
-    if type(x) is float:
-        return x
     if isinstance(x, Real) and not isinstance(x, bool):
         return float(x)
     raise TypeError(f"a Value holds one real number, not {type(x).__name__} {x!r}")
@@ -32,7 +30,7 @@ class Value(Node):
     __array_ufunc__ = None  # ndarray * Value is an error, not an array of Values
 
     def __init__(self, data, parents=(), pullback=nothing, op=""):
-        self.data = data if parents else real(data)
+        self.data = data if type(data) is float else real(data)
         self.grad = 0.0
         self.parents = parents
         self.pullback = pullback
@@ -54,19 +52,19 @@ class Value(Node):
     backward = backward
 
     def __radd__(self, other):
-        return ops.add(other, self)
+        return ops.add(Value(other), self)
 
     def __rsub__(self, other):
-        return ops.sub(other, self)
+        return ops.sub(Value(other), self)
 
     def __rmul__(self, other):
-        return ops.mul(other, self)
+        return ops.mul(Value(other), self)
 
     def __rtruediv__(self, other):
-        return ops.div(other, self)
+        return ops.div(Value(other), self)
 
     def __pow__(self, n):
-        return ops.raised(self, n) if isinstance(n, Value) else ops.power(self, n)
+        return ops.raised(self, n) if isinstance(n, Value) else ops.power(self, Value(n))
 
     def __rpow__(self, base):
-        return ops.raised(base, self)
+        return ops.raised(Value(base), self)

@@ -34,6 +34,9 @@ SAMPLES = {
 }
 
 
+CONSTANT = {"power": (1,)}  # arguments that no gradient flows into, by position
+
+
 def test_every_primitive_has_samples():
     assert set(SAMPLES) == {name for name in PRIMITIVES if hasattr(ops, name)}
 
@@ -42,7 +45,7 @@ def test_every_primitive_has_samples():
 @pytest.mark.parametrize("seed", range(5))
 def test_every_pullback_agrees_with_finite_differences(name, seed):
     for args in SAMPLES[name]:
-        gradcheck(PRIMITIVES[name], *args, seed=seed)
+        gradcheck(PRIMITIVES[name], *args, constant=CONSTANT.get(name, ()), seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +66,9 @@ def test_values(name, args, value):
     assert PRIMITIVES[name](*map(Node, args)).data == value
 
 
-def test_sigmoid_does_not_overflow():
+def test_sigmoid_neither_overflows_nor_cancels():
     assert (ops.sigmoid(-1000.0), ops.sigmoid(0.0), ops.sigmoid(1000.0)) == (0.0, 0.5, 1.0)
+    assert ops.sigmoid(-40.0) == pytest.approx(math.exp(-40.0), rel=1e-14)
 
 
 def test_the_slope_of_relu_at_zero_is_zero():
@@ -95,12 +99,40 @@ def test_a_call_without_nodes_gives_a_plain_number():
         (lambda: ops.div(Node(1.0), Node(0.0)), ZeroDivisionError, "in div(1.0, 0.0)"),
         (lambda: ops.power(Node(-8.0), 0.5), ValueError, "in power(-8.0, 0.5)"),
         (lambda: ops.dot(Node(1.0), Node(1.0), Node(1.0)), ValueError, "in dot(1.0, 1.0, 1.0)"),
+        (lambda: ops.affine(Node(1.0), Node(2.0)), ValueError, "in affine(1.0, 2.0)"),
+        (lambda: ops.relu_affine(Node(1.0), Node(2.0)), ValueError, "in relu_affine(1.0, 2.0)"),
     ],
 )
 def test_a_rule_that_fails_says_which_operation_it_was(call, kind, words):
     with pytest.raises(kind) as caught:
         call()
     assert words in caught.value.__notes__
+
+
+def test_a_failed_operation_keeps_nothing_alive():
+    gc.disable()
+    try:
+        x = Node(-1.0)
+        watch = weakref.ref(x)
+        with pytest.raises(ValueError):
+            ops.log(x)
+        try:
+            ops.log(x)
+        except ValueError:
+            pass
+        del x
+        assert watch() is None
+    finally:
+        gc.enable()
+
+
+def test_a_subclass_of_a_number_computes_like_its_base_and_others_are_refused():
+    class Half(float):
+        pass
+
+    assert ops.exp(Half(0.0)) == 1.0
+    with pytest.raises(TypeError, match="how to compute with str"):
+        ops.exp("1")
 
 
 def test_nothing_is_recorded_while_recording_is_off():
@@ -189,6 +221,17 @@ def test_gradcheck_sees_what_a_gradient_of_ones_cannot():
 def test_gradcheck_refuses_wrong_rules(wrong):
     with pytest.raises(AssertionError, match="finite differences say"):
         gradcheck(wrong, 1.5, -2.0)
+
+
+def test_gradcheck_takes_none_for_zero_unless_the_argument_is_held_still():
+    def forgets(x):
+        return x * x, lambda g: (None,)
+
+    with pytest.raises(AssertionError, match="forgets: the pullback says 0"):
+        gradcheck(forgets, 3.0)
+    gradcheck(PRIMITIVES["power"], 3.0, 2, constant=(1,))
+    with pytest.raises(AssertionError, match="power"):
+        gradcheck(PRIMITIVES["power"], 3.0, 2.0)
 
 
 def test_gradcheck_counts_the_gradients():

@@ -2,6 +2,7 @@
 
 import gc
 import graphlib
+import itertools
 import math
 import random
 import warnings
@@ -88,8 +89,23 @@ def test_a_cycle_is_found_and_named(length, tail, head):
     with pytest.raises(graphlib.CycleError, match="the graph has a cycle: op") as caught:
         toposort(nodes[-1])
     path = caught.value.args[1]
+    assert all(a in b.parents for a, b in itertools.pairwise(path))
     assert path[0] is path[-1] and set(path) == set(ring) and len(path) == length + 1
     assert all(node.waiting == 0 for node in nodes)
+
+
+def test_a_long_cycle_is_found_in_linear_time_and_named_in_short():
+    nodes, _ = closed(50_000)
+    with pytest.raises(graphlib.CycleError) as caught:
+        toposort(nodes[-1])
+    assert len(caught.value.args[0]) < 200 and len(caught.value.args[1]) == 50_001
+
+
+def test_a_pullback_that_fails_says_which_operation_it_was():
+    x = Value(0.0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        x.sqrt().backward()
+    assert "in the pullback of sqrt" in caught.value.__notes__
 
 
 def test_a_cycle_is_refused_before_any_gradient_has_moved():
@@ -242,6 +258,19 @@ def test_a_value_holds_one_real_number(bad, kind):
         Value(1.0) + bad
     with pytest.raises(TypeError, match=f"a Value holds one real number, not {kind}"):
         bad * Value(1.0)
+
+
+def test_a_foreign_number_does_not_slip_into_the_graph():
+    class Foreign:
+        """Something with a `data` that multiplies, as torch's tensors have."""
+
+        data = property(lambda self: self)
+
+        def __rmul__(self, other):
+            return self
+
+    with pytest.raises(TypeError, match="a Value holds one real number, not Foreign"):
+        Value(3.0) * Foreign()
 
 
 def test_an_integer_becomes_a_float():

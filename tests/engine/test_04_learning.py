@@ -38,6 +38,23 @@ def test_the_wrong_number_of_inputs_is_refused():
         MLP(2, [3, 1])([1.0, 2.0, 3.0])
 
 
+def test_a_layer_makes_one_leaf_of_a_number_for_all_its_neurons():
+    out = Layer(2, 3)([1.0, 2.0])
+    leaves = {node for one in out for node in ancestors(one) if not node.parents}
+    assert len(leaves) == 3 * 3 + 2
+
+
+def test_a_layer_of_one_neuron_may_stand_in_the_middle():
+    assert type(MLP(2, [1, 1])([1.0, 2.0])) is Value
+
+
+def test_a_weight_moved_by_a_numpy_step_still_computes():
+    np = pytest.importorskip("numpy")
+    p = Value(1.0)
+    p.data -= np.float64(0.5)
+    assert p.exp().data == pytest.approx(math.exp(0.5)) and type(p.exp().data) is float
+
+
 def test_parameters_are_leaves_each_listed_once():
     model = MLP(2, [16, 16, 1])
     params = model.parameters()

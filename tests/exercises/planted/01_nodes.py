@@ -67,7 +67,7 @@ def predicted(n):
 """,
         ),
         (
-            "the formula forgets the leaf the error starts from",
+            "the formula forgets the leaf the sum starts from",
             """
 def growth(build):
     one, two = len(ancestors(build(1))), len(ancestors(build(2)))
@@ -368,6 +368,19 @@ def replay(rows, leaves, ops):
         else:
             values.append(next(fresh))
     return values[-1]
+""",
+        ),
+        (
+            "takes the leaves out of the caller's list",
+            """
+def replay(rows, leaves, ops):
+    values = []
+    for op, _, parents in rows:
+        if parents:
+            values.append(ops[op](*[values[i] for i in parents]))
+        else:
+            values.append(leaves.pop(0))
+    return values
 """,
         ),
         (
