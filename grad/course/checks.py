@@ -108,16 +108,17 @@ class Check:
     def blame(self, error, case=""):
         """The verdict on an exception, with the line of the learner's own cells it came from."""
         lines = [
-            (frame.f_code.co_filename, line)
+            (frame.f_code.co_filename, line, frame.f_code.co_qualname)
             for frame, line in traceback.walk_tb(error.__traceback__)
             if frame.f_globals is self.namespace
         ]
         own = [place for place in lines if place[0] != self.file]
         if isinstance(error, NotImplementedError):
-            return self.not_yet("The cell above still raises NotImplementedError.")
+            stub = f"`{own[-1][2]}`" if own else "The cell above"
+            return self.not_yet(f"{stub} still raises NotImplementedError.")
         if isinstance(error, NameError) and not own:
             return self.not_yet(f"There is no {error.name!r}: run the cell above first.")
-        file, line = (own or lines)[-1]
+        file, line, _ = (own or lines)[-1]
         source = linecache.getline(file, line).strip()
         place = f"line {line} of your cell: {source}" if own else f"where the check asks: {source}"
         return self.wrong(*filter(None, [case, f"{type(error).__name__}: {error}", place]))

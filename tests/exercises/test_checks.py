@@ -68,6 +68,12 @@ def test_no_answer_is_not_yet(answer, check):
     assert not_yet(answer, check).startswith("f: not yet. ")
 
 
+def test_not_yet_names_the_function_that_has_no_answer():
+    assert not_yet(STUB) == "f: not yet. `f` still raises NotImplementedError."
+    elsewhere = "def f(x):\n    return g(x)\n\ndef g(x):\n    raise NotImplementedError()"
+    assert "`g` still raises" in not_yet(elsewhere)
+
+
 def test_returning_nothing_is_not_yet_until_something_passed():
     assert "nothing was returned" in not_yet("def f(x):\n    pass")
     later = "check.equal(lambda: f(0), 1, 'f(0)')\ncheck.equal(lambda: f(1), 1, 'f(1)')"

@@ -208,7 +208,7 @@ def test_run_all_goes_through_an_unsolved_notebook_and_shows_verdicts_alone(tmp_
     said = {cell.id: cell.outputs for cell in book.cells if cell.get("outputs")}
     assert [output.output_type for outputs in said.values() for output in outputs] == ["error"] * 2
     first, second = (outputs[0].traceback for outputs in said.values())
-    assert first == ["double: not yet. The cell above still raises NotImplementedError."]
+    assert first == ["double: not yet. `double` still raises NotImplementedError."]
     assert second[0].splitlines() == [
         "area: wrong. area(2.0)",
         "  ZeroDivisionError: float division by zero",

@@ -1,7 +1,7 @@
 """Wrong answers to the exercises on closures: the mistakes someone would make."""
 
 HELD = """
-def held(root):
+def floats_held(root):
     count = 0
     for node in ancestors(root):
         for cell in node.pullback.__closure__ or ():
@@ -19,12 +19,14 @@ def average(*xs):
 """
 
 REFUTED = """
-def refuted(rule, xs):
-    try:
-        gradcheck(rule, xs)
-    except AssertionError:
-        return True
-    return False
+def refuted(rule, xs, h=1e-6):
+    value, pullback = rule(xs)
+    u, v = [random.gauss(0, 1) for _ in value], [random.gauss(0, 1) for _ in xs]
+    up = rule([x + h * d for x, d in zip(xs, v)])[0]
+    down = rule([x - h * d for x, d in zip(xs, v)])[0]
+    seen = sum(a * (p - m) for a, p, m in zip(u, up, down)) / (2 * h)
+    told = sum(a * b for a, b in zip(pullback(u)[0], v))
+    return not math.isclose(told, seen, rel_tol=1e-6, abs_tol=1e-6)
 """
 
 MENDED = """
@@ -317,82 +319,96 @@ def gate(x, y):
 """,
         ),
     ],
-    "held": [
+    "floats_held": [
         (
             "takes every function to have a closure",
-            HELD.replace(" or ()", "") + AVERAGE,
+            {"floats_held": HELD.replace(" or ()", ""), "floats_held-2": AVERAGE},
         ),
         (
             "counts cells, whatever is in them",
-            """
-def held(root):
+            {
+                "floats_held": """
+def floats_held(root):
     return sum(len(node.pullback.__closure__ or ()) for node in ancestors(root))
-"""
-            + AVERAGE,
+""",
+                "floats_held-2": AVERAGE,
+            },
         ),
         (
             "does not look into tuples",
-            """
-def held(root):
+            {
+                "floats_held": """
+def floats_held(root):
     cells = [c for node in ancestors(root) for c in node.pullback.__closure__ or ()]
     return sum(isinstance(c.cell_contents, float) for c in cells)
-"""
-            + AVERAGE,
+""",
+                "floats_held-2": AVERAGE,
+            },
         ),
         (
             "counts a shared node once for each use",
-            """
-def held(root):
-    count = sum(map(held, root.parents))
+            {
+                "floats_held": """
+def floats_held(root):
+    count = sum(map(floats_held, root.parents))
     for cell in root.pullback.__closure__ or ():
         inside = cell.cell_contents
         items = inside if isinstance(inside, tuple | list) else [inside]
         count += sum(isinstance(item, float) for item in items)
     return count
-"""
-            + AVERAGE,
+""",
+                "floats_held-2": AVERAGE,
+            },
         ),
         (
             "looks at the root alone",
-            """
-def held(root):
+            {
+                "floats_held": """
+def floats_held(root):
     count = 0
     for cell in root.pullback.__closure__ or ():
         inside = cell.cell_contents
         items = inside if isinstance(inside, tuple | list) else [inside]
         count += sum(isinstance(item, float) for item in items)
     return count
-"""
-            + AVERAGE,
+""",
+                "floats_held-2": AVERAGE,
+            },
         ),
         (
             "the average keeps its arguments as mean does",
-            HELD
-            + """
+            {
+                "floats_held": HELD,
+                "floats_held-2": """
 @primitive
 def average(*xs):
     return sum(xs) / len(xs), lambda g: [g / len(xs) for _ in xs]
 """,
+            },
         ),
         (
             "the average keeps its share, which is a float",
-            HELD
-            + """
+            {
+                "floats_held": HELD,
+                "floats_held-2": """
 @primitive
 def average(*xs):
     n, share = len(xs), 1 / len(xs)
     return share * sum(xs), lambda g: (g * share,) * n
 """,
+            },
         ),
         (
             "the average gives every argument the whole gradient",
-            HELD
-            + """
+            {
+                "floats_held": HELD,
+                "floats_held-2": """
 @primitive
 def average(*xs):
     n = len(xs)
     return sum(xs) / n, lambda g: (g,) * n
 """,
+            },
         ),
     ],
     "refuted": [
@@ -437,13 +453,25 @@ def refuted(rule, xs, h=1e-6):
         ),
         (
             "the other way round: True where they agree",
+            REFUTED.replace("return not", "return") + MENDED,
+        ),
+        (
+            "leaves it to gradcheck, which is not there",
             """
 def refuted(rule, xs):
     try:
-        return bool(gradcheck(rule, xs))
+        gradcheck(rule, xs)
     except AssertionError:
-        return False
+        return True
+    return False
 """
+            + MENDED,
+        ),
+        (
+            "moves along the gradient it drew",
+            REFUTED.replace("[random.gauss(0, 1) for _ in xs]", "[]").replace(
+                "    up =", "    u = v = [random.gauss(0, 1) for _ in xs]\n    up ="
+            )
             + MENDED,
         ),
         (

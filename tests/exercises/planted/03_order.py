@@ -58,6 +58,23 @@ CLEAR = """\
             node.waiting = 0
 """
 
+METER = """
+def calls(walk, root):
+    count = {node: 0 for node in ancestors(root) if node.parents}
+
+    def counted(node, pullback):
+        def call(g):
+            count[node] += 1
+            return pullback(g)
+
+        return call
+
+    for node in count:
+        node.pullback = counted(node, node.pullback)
+    walk(root)
+    return count
+"""
+
 LARGEST = """
 @primitive
 def largest(*xs):
@@ -315,6 +332,17 @@ def backward(root):
 """,
         ),
         (
+            "the root forgets what it had",
+            """
+def backward(root):
+    root.grad = 1.0
+    for node in toposort(root):
+        for parent, g in zip(node.parents, node.pullback(node.grad)):
+            if g is not None:
+                parent.grad += g
+""",
+        ),
+        (
             "leaves first",
             """
 def backward(root):
@@ -372,69 +400,35 @@ def backward(root):
             "every counter calls the last pullback",
             """
 def calls(walk, root):
-    count = 0
-    for node in ancestors(root):
-        if node.parents:
-            pullback = node.pullback
+    count = {node: 0 for node in ancestors(root) if node.parents}
+    for node in count:
+        pullback = node.pullback
 
-            def call(g):
-                nonlocal count
-                count += 1
-                return pullback(g)
-
-            node.pullback = call
-    walk(root)
-    return count
-""",
-        ),
-        (
-            "leaves count as well",
-            """
-def calls(walk, root):
-    count = 0
-
-    def counted(pullback):
         def call(g):
-            nonlocal count
-            count += 1
+            count[node] += 1
             return pullback(g)
 
-        return call
-
-    for node in ancestors(root):
-        node.pullback = counted(node.pullback)
+        node.pullback = call
     walk(root)
     return count
 """,
         ),
+        ("leaves count as well", slip(METER, " if node.parents", "")),
         (
             "counts nodes, however often each was visited",
-            """
-def calls(walk, root):
-    walk(root)
-    return sum(1 for node in ancestors(root) if node.parents)
-""",
+            slip(METER, "count[node] += 1", "count[node] = 1"),
+        ),
+        (
+            "a node that was never called is left out",
+            slip(METER, "return count", "return {node: n for node, n in count.items() if n}"),
+        ),
+        (
+            "one total for all nodes",
+            slip(METER, "return count", "return sum(count.values())"),
         ),
         (
             "the counter does not hand back the gradients",
-            """
-def calls(walk, root):
-    count = 0
-
-    def counted(pullback):
-        def call(g):
-            nonlocal count
-            count += 1
-            pullback(g)
-
-        return call
-
-    for node in ancestors(root):
-        if node.parents:
-            node.pullback = counted(node.pullback)
-    walk(root)
-    return count
-""",
+            slip(METER, "return pullback(g)", "pullback(g)"),
         ),
     ],
     "levels": [
