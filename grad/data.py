@@ -39,6 +39,10 @@ def table(name):
 
 def split(rows, labels, held_out=0.25, seed=0):
     """Shuffle and cut: return (rows, labels, held-out rows, held-out labels)."""
+    if len(rows) != len(labels):
+        raise ValueError(f"split was given {len(rows)} rows and {len(labels)} labels")
+    if not 0.0 < held_out < 1.0:
+        raise ValueError(f"held_out must be a share between 0 and 1, not {held_out!r}")
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     cut = round(len(rows) * (1.0 - held_out))
@@ -53,7 +57,7 @@ def scaler(rows):
     columns = list(zip(*rows, strict=True))
     means = [sum(c) / len(c) for c in columns]
     spreads = [
-        math.sqrt(sum((x - m) ** 2 for x in c) / len(c)) or 1.0
+        math.sqrt(sum((x - m) ** 2 for x in c) / len(c)) if min(c) < max(c) else 1.0
         for c, m in zip(columns, means, strict=True)
     ]
     return lambda rows: [

@@ -5,17 +5,25 @@ import warnings
 
 
 class Used(float):
-    """A gradient that a step has already followed; what is added to it is tainted too."""
+    """A gradient that a step has followed. Added to or scaled, it is still one."""
 
     def __add__(self, other):
         return Used(float(self) + other)
+
+    def __mul__(self, other):
+        return Used(float(self) * other)
+
+    def __truediv__(self, other):
+        return Used(float(self) / other)
+
+    __rmul__ = __mul__
 
 
 class SGD:
     """Stochastic gradient descent with momentum, p <- p - lr * v with v <- momentum * v + grad.
 
     The arguments mean what they mean to torch.optim.SGD. A negative or non-finite lr or
-    momentum, no parameters at all, or one parameter twice is a ValueError.
+    momentum, no parameters at all, one twice, or one that was computed is a ValueError.
     """
 
     def __init__(self, params, lr=1e-3, momentum=0.0):
@@ -24,6 +32,8 @@ class SGD:
             raise ValueError("SGD was given no parameters")
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError("SGD was given the same parameter twice")
+        if any(p.parents for p in self.params):
+            raise ValueError("SGD moves leaves, and was given a node that was computed")
         for name, value in (("lr", lr), ("momentum", momentum)):
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")

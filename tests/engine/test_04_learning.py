@@ -91,6 +91,8 @@ def test_no_parameters_and_duplicates_are_refused():
     p = Value(1.0)
     with pytest.raises(ValueError, match="no parameters"):
         SGD([], lr=0.1)
+    with pytest.raises(ValueError, match="moves leaves"):
+        SGD([p * 2.0], lr=0.1)
     with pytest.raises(ValueError, match="same parameter twice"):
         SGD([p, Value(1.0), p], lr=0.1)
     SGD(iter([p]), lr=0.1)
@@ -135,6 +137,17 @@ def test_a_forgotten_zero_grad_is_warned_about_at_the_callers_line():
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="earlier step"):
         optimizer.step()
+
+
+def test_scaling_a_gradient_does_not_hide_that_it_was_used():
+    p = Value(1.0)
+    optimizer = SGD([p], lr=0.1)
+    step(p, optimizer, zero=False)
+    (p * p).backward()
+    p.grad *= 0.5
+    with pytest.warns(UserWarning, match="earlier step"):
+        optimizer.step()
+    assert type(p.data) is float
 
 
 @pytest.mark.parametrize("reset", ["optimizer", "module", "by hand"])
@@ -192,7 +205,20 @@ def test_split_loses_nothing_and_scaler_uses_only_what_it_was_given():
     assert all(row == [float(label)] for row, label in zip(train + held, y + z, strict=True))
     scale = scaler([[1.0], [3.0]])
     assert scale([[1.0], [3.0], [7.0]]) == [[-1.0], [1.0], [5.0]]
-    assert scaler([[2.0], [2.0]])([[2.0]]) == [[0.0]]
+    assert scaler([[0.1]] * 10)([[0.1], [1.1]]) == [[pytest.approx(0.0)], [pytest.approx(1.0)]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "held_out", "words"),
+    [
+        ([[1.0]], [1, 2], 0.25, "1 rows and 2 labels"),
+        ([[1.0]], [1], 25, "between 0 and 1, not 25"),
+        ([[1.0]], [1], 0.0, "between 0 and 1, not 0.0"),
+    ],
+)
+def test_a_split_that_makes_no_sense_is_refused(rows, labels, held_out, words):
+    with pytest.raises(ValueError, match=words):
+        split(rows, labels, held_out)
 
 
 def test_a_network_learns_two_moons():
