@@ -61,7 +61,7 @@ class Check:
         """`yours()` must be true; `case` says what that means."""
         value = self._run(yours, case)
         if difference(value, True):
-            raise self.wrong(case, f"this must hold, and it came out as {shown(value)}")
+            raise self.wrong(f"This does not hold: {case}", f"it came out as {shown(value)}")
         self.compared += 1
 
     def same_on(self, inputs, yours, spec, tolerance=0.0):

@@ -4,24 +4,26 @@ import argparse
 import sys
 from importlib import import_module
 
+from grad import __version__
 from grad.course.places import CourseError
 
-COMMANDS = {
+COMMANDS = {  # the learner's, then the author's
+    "lab": "grad.course.lab",
+    "grade": "grad.course.grade",
+    "reset": "grad.course.reset",
+    "update": "grad.course.update",
+    "doctor": "grad.course.doctor",
     "build": "grad.course.weave",
     "plan": "grad.course.plan",
     "tidy": "grad.course.tidy",
     "release": "grad.course.release",
-    "grade": "grad.course.grade",
-    "reset": "grad.course.reset",
-    "update": "grad.course.update",
-    "lab": "grad.course.lab",
-    "doctor": "grad.course.doctor",
 }
 
 
 def parser(wanted):
     """A parser that knows the wanted commands, each described by its own module."""
     top = argparse.ArgumentParser(prog="grad", description=__doc__)
+    top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in wanted:
         module = import_module(COMMANDS[name])

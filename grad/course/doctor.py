@@ -147,7 +147,9 @@ def gpu():
 
 def torch():
     if find_spec("torch") is None:
-        return Finding("torch", False, "what compares with torch is skipped; the README says how")
+        return Finding(
+            "torch", False, "what compares with torch is skipped; the README says how to install it"
+        )
     return Finding("torch", True, version("torch"))
 
 

@@ -25,7 +25,8 @@ def collector(parent, path, solved):
     try:
         mine = exercise.read(path)
     except exercise.NotebookError as error:
-        return UngradedFile.from_parent(parent, path=path, solved=solved, why=str(error))
+        why = f"{error}: grad reset {path.stem} keeps it aside and makes a blank one"
+        return UngradedFile.from_parent(parent, path=path, solved=solved, why=why)
     return ExerciseFile.from_parent(parent, path=path, solved=exercise.read(solved), mine=mine)
 
 
@@ -143,7 +144,7 @@ class Cell(IPyNbCell):
             return f"cut off after {self.limit():g} s"
         if not isinstance(error, NbCellError):
             return DIED
-        lines = [line.strip() for line in said(error).splitlines()]
+        lines = [" ".join(line.split()) for line in said(error).splitlines()]
         line = ", ".join(lines) if is_verdict(error) else lines[-1]
         line = re.sub(r"\(\S+\.py, line (\d+)\)", r"(line \1)", line)
         line = line.removeprefix(f"{self.name.removesuffix('-check')}: ")

@@ -39,7 +39,10 @@ def run(args):
     if args.json:
         rows = [vars(grade) for grade in grades]
         result = {"earned": earned, "points": points, "exercises": rows}
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        try:
+            args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CourseError(f"{args.json} cannot be written: {error.strerror}") from None
     return int(earned < points)
 
 

@@ -34,7 +34,7 @@ def arguments(parser):
     parser.add_argument(
         "chapter", nargs="?", default="1", help="3, or order; the first if left out"
     )
-    parser.epilog = "What follows -- is handed to jupyter lab."
+    parser.epilog = "What follows -- is handed to jupyter lab: grad lab 3 -- --no-browser"
 
 
 def run(args):

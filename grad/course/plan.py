@@ -42,5 +42,5 @@ def run(args):
     if not args.check and not current:
         path.write_text(text, encoding="utf-8", newline="\n")
     if not current:
-        print(f"{'old' if args.check else 'wrote'}: {PICTURE}")
+        print(f"{'not what the chapters make' if args.check else 'wrote'}: {PICTURE}")
     return int(args.check and not current)

@@ -47,7 +47,9 @@ def find(word):
     try:
         (chapter,) = exercise.chapters([word])
     except CourseError:
-        raise CourseError(f"there is no exercise or chapter {word!r}") from None
+        raise CourseError(
+            f"there is no exercise or chapter {word!r}; the chapters are {', '.join(known)}"
+        ) from None
     return chapter, list(known[chapter])
 
 
@@ -55,7 +57,8 @@ def reset(chapter, names):
     """Blank the named exercises of a chapter's notebook."""
     path = exercise.mine(chapter)
     fresh = exercise.blank(exercise.read(exercise.solved(chapter)))
-    mine = on_disk(path) or fresh
+    found = on_disk(path)
+    mine = found or fresh
     written, stubs = exercise.answers(mine, fresh), exercise.sources(fresh)
     own = exercise.exercises(fresh)
     for name in names:
@@ -70,13 +73,15 @@ def reset(chapter, names):
             cell["source"] = stubs[exercise.grade_id(cell)]
         if exercise.grade_id(cell) in stale:
             cell.update(outputs=[], execution_count=None)
-    found = exercise.sources(mine)
-    mended = [name for name, source in stubs.items() if found.get(name) != source]
+    there = exercise.sources(mine)
+    mended = [name for name, source in stubs.items() if there.get(name) != source]
     for name in mended:
         if name not in written:
             print(f"{chapter}/{name}: put back as it was given")
     exercise.write(path, exercise.fill(fresh, mine))
-    if not mended and not blanked & written.keys():
+    if found is None:
+        print(f"{chapter}: a blank notebook is there now")
+    elif not mended and not blanked & written.keys():
         print(f"{chapter}: blank already: {', '.join(names)}")
 
 
@@ -87,8 +92,8 @@ def on_disk(path):
     try:
         return exercise.read(path)
     except exercise.NotebookError as error:
-        old = path.rename(aside(path))
-        print(f"{error}; it is kept as {old.name}, and a blank one takes its place")
+        old = path.rename(aside(path.with_suffix(".txt")))  # pytest would collect an .ipynb
+        print(f"{error}; it is kept as {old.name}")
         return None
 
 

@@ -104,6 +104,6 @@ def main():
     ]
     show(
         "The scalar engine beside micrograd",
-        f"{conditions}; medians of {ROUNDS} interleaved processes, 12 steps of warm-up, equal losses",
+        f"{conditions}; medians of {ROUNDS} interleaved processes, 12 warm-up steps, equal losses",
         rows,
     )

@@ -1,4 +1,4 @@
-"""One scalar engine in a process of its own: python -m tests.benchmarks.scalar_worker JOB ENGINE [GC].
+"""One scalar engine in a process of its own: `scalar_worker JOB ENGINE [on|off]`.
 
 The work is micrograd's demonstration: a 2-16-16-1 network on 100 points of two moons, hinge
 loss and L2 over the whole batch, written as its notebook writes it.

@@ -175,9 +175,9 @@ class TestReset:
         path = course / "exercises/01_toy/01_toy.ipynb"
         path.write_text("{", "utf-8")
         assert cli.main(["reset", "01_toy"]) == 0
-        assert "kept as 01_toy.old-1.ipynb" in capsys.readouterr().out
+        assert "kept as 01_toy.old-1.txt" in capsys.readouterr().out
         assert theirs(course) == released()
-        assert (path.parent / "01_toy.old-1.ipynb").read_text("utf-8") == "{"
+        assert (path.parent / "01_toy.old-1.txt").read_text("utf-8") == "{"
 
     def test_a_missing_notebook_is_made(self, course):
         (course / "exercises/01_toy/01_toy.ipynb").unlink()

@@ -91,7 +91,9 @@ class Residual(Module):
         self.gate = Value(0.0)
 
     def __call__(self, x):
-        return [a + self.gate * b for a, b in zip(x, self.inner(x), strict=True)]
+        y = self.inner(x)
+        y = y if isinstance(y, list) else [y]
+        return [a + self.gate * b for a, b in zip(x, y, strict=True)]
 
     def parameters(self):
         return [*self.inner.parameters(), self.gate]
@@ -397,6 +399,18 @@ def accumulate(model, points, labels, size):
         (
             "lists of different length are cut",
             {"residual": slip(RESIDUAL, ", strict=True", "")},
+        ),
+        (
+            "a layer of one neuron is not thought of",
+            {"residual": slip(RESIDUAL, "        y = y if isinstance(y, list) else [y]\n", "")},
+        ),
+        (
+            "the one Value of a layer of one neuron goes to every entry",
+            {"residual": slip(RESIDUAL, "else [y]", "else [y] * len(x)")},
+        ),
+        (
+            "never looks after the last move",
+            {"residual-2": slip(FIT, "range(limit + 1)", "range(limit)")},
         ),
         (
             "the gate begins at 1",
