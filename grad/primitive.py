@@ -17,10 +17,13 @@ def again(op, args, error):
     number; and where the rule itself failed, the error learns which operation it came from.
     """
     kinds = [type(a) for a in args if isinstance(a, Node)]
-    if not kinds:
-        return op.rule(*args)[0]
-    if len(kinds) < len(args):
-        return op(*[a if isinstance(a, Node) else kinds[0](a) for a in args])
+    try:
+        if not kinds:
+            return op.rule(*args)[0]
+        if len(kinds) < len(args):
+            return op(*[a if isinstance(a, Node) else kinds[0](a) for a in args])
+    except Exception as real:
+        raise real from None  # the first failure was only the lack of a node
     error.add_note(f"in {op.__name__}({', '.join(repr(a.data) for a in args)})")
     try:
         raise error

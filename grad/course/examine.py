@@ -9,7 +9,7 @@ from nbformat import from_dict
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from grad.course import exercise
-from grad.course.grading import GRADES, Grade
+from grad.course.marks import GRADES, Grade
 
 LIMIT = 20  # seconds for one cell, unless --nbval-cell-timeout says otherwise
 NBVAL_LIMIT = 2000  # what nbval takes when nobody said

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from grad.course import exercise
-from grad.course.grading import Grade, table
+from grad.course.marks import Grade, table
 from grad.course.places import CourseError, root
 
 

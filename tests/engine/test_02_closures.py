@@ -107,6 +107,7 @@ def test_a_rule_that_fails_says_which_operation_it_was(call, kind, words):
     with pytest.raises(kind) as caught:
         call()
     assert words in caught.value.__notes__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_a_failed_operation_keeps_nothing_alive():
