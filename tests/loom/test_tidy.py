@@ -20,7 +20,10 @@ CELLS = [
     "warnings.warn('careful')",
     "from IPython.display import SVG\n"
     "SVG('<svg xmlns:dc=\"dates\"><dc:date>today</dc:date></svg>')",
-    "import ipywidgets\nipywidgets.IntSlider()",
+    "from IPython.display import display\n"
+    "view = {'model_id': 'a', 'version_major': 2, 'version_minor': 0}\n"
+    "shown = {'application/vnd.jupyter.widget-view+json': view, 'text/plain': 'IntSlider()'}\n"
+    "display(shown, raw=True)",
     "# NBVAL_IGNORE_OUTPUT\nimport time; time.perf_counter_ns()",
     "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);",
 ]
