@@ -183,7 +183,7 @@ def test_training_memory_is_flat_without_the_collector():
             x.grad = 0.0
             del loss
             sizes.append(len(gc.get_objects()))
-        assert len(set(sizes[10:])) == 1
+        assert sizes[-1] - sizes[10] < 45  # under half an object a step; a node is several
     finally:
         gc.enable()
 
