@@ -52,19 +52,19 @@ class Value(Node):
     backward = backward
 
     def __radd__(self, other):
-        return ops.add(Value(other), self)
+        return ops.add(type(self)(other), self)
 
     def __rsub__(self, other):
-        return ops.sub(Value(other), self)
+        return ops.sub(type(self)(other), self)
 
     def __rmul__(self, other):
-        return ops.mul(Value(other), self)
+        return ops.mul(type(self)(other), self)
 
     def __rtruediv__(self, other):
-        return ops.div(Value(other), self)
+        return ops.div(type(self)(other), self)
 
     def __pow__(self, n):
-        return ops.raised(self, n) if isinstance(n, Value) else ops.power(self, Value(n))
+        return ops.raised(self, n) if isinstance(n, Value) else ops.power(self, type(self)(n))
 
     def __rpow__(self, base):
-        return ops.raised(Value(base), self)
+        return ops.raised(type(self)(base), self)
