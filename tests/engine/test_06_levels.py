@@ -339,7 +339,7 @@ def test_a_changed_constant_and_a_longer_graph_are_refused_by_check():
     with pytest.raises(RuntimeError, match="entry 3 was None"):
         program.check((x * 2.0).exp())
     with pytest.raises(RuntimeError, match="entry 0"):
-        program.check(Value(1.0) * 2.0)
+        program.check(Value(1.0) * 2.0)  # the same number in another leaf
 
 
 def test_a_leaf_without_a_name_that_was_changed_is_refused():

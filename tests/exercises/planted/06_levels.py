@@ -395,7 +395,11 @@ def pull(edges, targets, size):
         (
             "entries of equal numbers become one",
             slip(
-                slip(SHARED, "at, written = Tape(), [], {}", "at, written, told = Tape(), [], {}, values(tape)"),
+                slip(
+                    SHARED,
+                    "at, written = Tape(), [], {}",
+                    "at, written, told = Tape(), [], {}, values(tape)",
+                ),
                 '        key = op, *(sorted(args) if op in ("add", "mul") else args)\n',
                 "        key = told[i]\n",
             ),
@@ -442,7 +446,11 @@ def pull(edges, targets, size):
             "the zero comes last, after those that use it",
             slip(
                 slip(
-                    slip(PADDED, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"),
+                    slip(
+                        PADDED,
+                        "zero, at = wide.leaf(Value(0.0)), []",
+                        "zero, at = len(tape.ops), []",
+                    ),
                     "    return wide",
                     "    wide.leaf(Value(0.0))\n    return wide",
                 ),
@@ -460,9 +468,7 @@ def pull(edges, targets, size):
         ),
         (
             "groups are counted without their number of arguments",
-            slip(
-                PADDED, "len(grouped(tape))", "len({key[:2] for key in grouped(tape)})"
-            ),
+            slip(PADDED, "len(grouped(tape))", "len({key[:2] for key in grouped(tape)})"),
         ),
     ],
     "huber": [
@@ -514,7 +520,9 @@ def huber(x):
         ),
         (
             "the line does not meet the square",
-            slip(HUBER, "slope * (x - 0.5 * slope)", "slope * x - 0.5 * (abs(x) < 1.0) * x * slope"),
+            slip(
+                HUBER, "slope * (x - 0.5 * slope)", "slope * x - 0.5 * (abs(x) < 1.0) * x * slope"
+            ),
         ),
     ],
     "train": [
