@@ -1,7 +1,6 @@
 """Who holds a node, when it dies, and how to hold less."""
 
 import gc
-import sys
 import warnings
 import weakref
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from grad.primitive import is_recording, recording
 
 def alive(kind=Node):
     """List every object of a kind that is alive now, in no promised order."""
-    return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
 
 
 # Where the interpreter's own kinds keep what they hold.
@@ -81,18 +80,14 @@ def owners(*things):
     reference holds nothing. The whole heap is searched, once for all the things.
     """
     wanted = {id(thing) for thing in things}
-    holders = [h for h in gc.get_referrers(*things) if not isinstance(h, Owner)]
+    holders = [h for h in gc.get_referrers(*things) if not (h is things or isinstance(h, Owner))]
     cells = [h for h in holders if isinstance(h, CellType)]
     closures = [h for h in gc.get_referrers(*cells) if isinstance(h, tuple)]
     holders += [h for h in gc.get_referrers(*closures) if isinstance(h, FunctionType)]
-    running, frame = {id(things)}, sys._getframe()
-    while frame is not None:
-        running.add(id(frame))
-        frame = frame.f_back
     return [
         Owner(holder, place, item)
         for holder in holders
-        if id(holder) not in running and not isinstance(holder, CellType)
+        if not isinstance(holder, CellType)
         for place, item in held(holder).items()
         if id(item) in wanted
     ]

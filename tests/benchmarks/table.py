@@ -25,12 +25,12 @@ def worker(module, *args):
 
 
 def show(title, conditions, rows):
-    """Print rows of (name, what, target, measured, met) as a table."""
+    """Print rows of (name, what, target, measured, met) as a table; met is None without a target."""
     print(
         f"{title}\n{platform.python_implementation()} {platform.python_version()}, {conditions}\n"
     )
     head = ("", "what", "target", "measured", "")
-    body = [(*row[:4], "reached" if row[4] else "NOT reached") for row in rows]
+    body = [(*row[:4], {True: "reached", False: "NOT reached", None: ""}[row[4]]) for row in rows]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(5)]
     for row in [head, *body]:
         print(

@@ -446,16 +446,10 @@ def pull(edges, targets, size):
             "the zero comes last, after those that use it",
             slip(
                 slip(
-                    slip(
-                        PADDED,
-                        "zero, at = wide.leaf(Value(0.0)), []",
-                        "zero, at = len(tape.ops), []",
-                    ),
-                    "    return wide",
-                    "    wide.leaf(Value(0.0))\n    return wide",
+                    PADDED, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"
                 ),
-                "wide = Tape()",
-                "wide = Tape()",
+                "    return wide",
+                "    wide.leaf(Value(0.0))\n    return wide",
             ),
         ),
         (
@@ -495,7 +489,7 @@ def huber(x):
 """,
         ),
         (
-            "np.where, also for a float",
+            "np.clip makes a float64 of a float",
             """
 @primitive
 def huber(x):
