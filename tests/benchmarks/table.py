@@ -25,7 +25,7 @@ def worker(module, *args):
 
 
 def show(title, conditions, rows):
-    """Print rows of (name, what, target, measured, met) as a table; met is None without a target."""
+    """Print rows of (name, what, target, measured, met); met is None where there is no target."""
     print(
         f"{title}\n{platform.python_implementation()} {platform.python_version()}, {conditions}\n"
     )
