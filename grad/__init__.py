@@ -17,6 +17,10 @@ HOMES = {
     "MLP": "nn",
     "SGD": "optim",
     "moons": "data",
+    "no_grad": "memory",
+    "detach": "memory",
+    "checkpoint": "memory",
+    "record": "levels",
 }
 
 __all__ = list(HOMES)

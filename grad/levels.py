@@ -101,14 +101,15 @@ class Leaves:
     """
 
     def __init__(self, tape, named):
-        self.named, fed = {}, []
+        self.named, fed, called = {}, [], []
         for name, nodes in named.items():
             nodes = np.array(nodes, dtype=object)
             self.named[name] = slice(len(fed), len(fed) + nodes.size), nodes.shape
             fed += nodes.flat
+            called += [f"{name}{[*at] or ''}" for at in np.ndindex(nodes.shape)]
         if any(not isinstance(node, Node) or node.parents for node in fed):
             raise ValueError("only leaves can have a name, and something else was given one")
-        self.fed = set(fed)
+        self.fed = dict(zip(fed, called, strict=True))
         if len(self.fed) < len(fed):
             raise ValueError("the same leaf was named twice")
         self.constants = [node for node in tape.leaves.values() if node not in self.fed]
@@ -210,7 +211,7 @@ class Program:
         """List what stands at each place of a tape: an operation, a named leaf or a number."""
         fed, leaves = self.leaves.fed, tape.leaves
         return [
-            pair if pair[1] else leaves[i] if leaves[i] in fed else leaves[i].data
+            pair if pair[1] else fed.get(leaves[i], leaves[i].data)
             for i, pair in enumerate(zip(tape.ops, tape.args, strict=True))
         ]
 

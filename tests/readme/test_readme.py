@@ -35,6 +35,12 @@ def test_the_library_example_learns():
     assert scope["loss"].data < 0.2
 
 
+def test_the_replay_example_learns():
+    scope = {}
+    exec(PYTHON[2], scope)
+    assert scope["loss"] < 0.2
+
+
 def test_the_table_names_every_chapter_and_asks_its_question():
     rows = re.findall(r"^\| (\d+) \| \[(.+?)\]\((.+?)\) \| (.+?) \| (.+?) \|", README, re.MULTILINE)
     assert [row[2] for row in rows] == [
