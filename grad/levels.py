@@ -20,8 +20,7 @@ def rowwise(rule):
 
         def fill(g, out):
             for row, part in zip(out, pullback(g), strict=True):
-                if part is not None:
-                    row[:] = part
+                row[:] = 0.0 if part is None else part
 
         return value, fill
 
@@ -56,9 +55,19 @@ class Group:
         everything.take(self.where, out=self.rows, mode="clip")
         try:
             self.values[:], self.fill = self.rule(self.rows)
+        except FloatingPointError as error:
+            error.add_note(f"in the replay of {self.culprit()}")
+            raise
         except Exception as error:
             error.add_note(f"in the replay of {self.op}")
             raise
+
+    def culprit(self):
+        """Write out the first call of the group whose result is not finite."""
+        with np.errstate(all="ignore"):
+            value, _ = self.rule(self.rows)
+        bad = np.flatnonzero(~np.isfinite(value))
+        return f"{self.op}{tuple(self.rows[:, bad[0]].tolist())}" if bad.size else self.op
 
     def backward(self):
         """Turn the gradients of the values into the gradients along the edges."""
@@ -108,7 +117,7 @@ class Leaves:
             fed += nodes.flat
             called += [f"{name}{[*at] or ''}" for at in np.ndindex(nodes.shape)]
         if any(not isinstance(node, Node) or node.parents for node in fed):
-            raise ValueError("only leaves can have a name, and something else was given one")
+            raise ValueError("a name is for a leaf, or for leaves in a list, rectangular if nested")
         self.fed = dict(zip(fed, called, strict=True))
         if len(self.fed) < len(fed):
             raise ValueError("the same leaf was named twice")
@@ -117,16 +126,21 @@ class Leaves:
         self.slots = {node: slot for slot, node in enumerate([*fed, *self.constants])}
 
     def feed(self, values, given):
-        """Write the numbers given for each name to their slots."""
+        """Write the numbers given for each name to their slots: all of them, or none."""
+        if [node.data for node in self.constants] != self.recorded:
+            raise ValueError("a leaf without a name has been changed: name it, and feed it")
+        ready = []
         for name, numbers in given.items():
             if name not in self.named:
                 raise ValueError(f"no leaves are named {name!r}, only {[*self.named]}")
-            at, shape = self.named[name]
-            if np.shape(numbers) != shape:
-                raise ValueError(f"{name} was recorded with shape {shape}, not {np.shape(numbers)}")
-            values[at] = np.ravel(numbers)
-        if [node.data for node in self.constants] != self.recorded:
-            raise ValueError("a leaf without a name has been changed: name it, and feed it")
+            (at, shape), numbers = self.named[name], np.asarray(numbers)
+            if numbers.shape != shape:
+                raise ValueError(f"{name} was recorded with shape {shape}, not {numbers.shape}")
+            if numbers.dtype.kind not in "fiu":
+                raise TypeError(f"{name} takes real numbers, not {numbers.dtype}")
+            ready.append((at, numbers.ravel()))
+        for at, numbers in ready:
+            values[at] = numbers
 
     def read(self, everything):
         """Copy out what stands in the slots of each name."""
@@ -136,13 +150,16 @@ class Leaves:
 class Program:
     """A recorded graph that runs again, with other numbers in the leaves that have a name.
 
-    Leaves without a name are constants. A result that overflows or is not defined is a
-    FloatingPointError.
+    Leaves without a name are constants. Each rule is called once for a whole group. What
+    overflows or is not defined for the numbers it is fed is a FloatingPointError.
     """
 
-    def __init__(self, tape, **leaves):
+    def __init__(self, tape, /, **leaves):
         if not any(tape.args):
             raise ValueError("the loss is a leaf: there is nothing to run")
+        idle = set(range(len(tape.ops) - 1)).difference(*tape.args)
+        if idle:
+            raise ValueError(f"nothing uses entry {min(idle)}, and only the last can be the loss")
         self.tape, self.leaves = tape, Leaves(tape, leaves)
         self.wire(self.leaves.slots, len(self.leaves.fed))
         self.values[: len(self.leaves.slots)] = [node.data for node in self.leaves.slots]
@@ -181,11 +198,13 @@ class Program:
         ]
 
     @STRICT
-    def forward(self, **leaves):
+    def forward(self, /, **leaves):
         """Run with these numbers in the leaves of these names; return the loss.
 
-        The arrays have the shapes in which the leaves were named; a name that is left out keeps
-        its numbers. Raises ValueError for an unknown name, a wrong shape, or a changed constant.
+        The arrays have the shapes in which the leaves were named. A name that is left out keeps
+        the numbers of before: what an optimizer writes into a named leaf has to be fed. Raises
+        ValueError for an unknown name, a wrong shape or a changed constant, TypeError for what is
+        not a real number.
         """
         self.whole = False
         self.leaves.feed(self.values, leaves)
@@ -207,11 +226,14 @@ class Program:
             pull(self.edges)
         return self.leaves.read(self.grads)
 
+    def __reduce__(self):
+        raise TypeError("a Program cannot be copied or pickled, for its groups share memory")
+
     def entries(self, tape):
         """List what stands at each place of a tape: an operation, a named leaf or a number."""
         fed, leaves = self.leaves.fed, tape.leaves
         return [
-            pair if pair[1] else fed.get(leaves[i], leaves[i].data)
+            pair if pair[1] else fed.get(leaves[i], str(leaves[i].data))
             for i, pair in enumerate(zip(tape.ops, tape.args, strict=True))
         ]
 
@@ -219,7 +241,8 @@ class Program:
         """Compare with the graph of a loss built afresh from the same leaves.
 
         A replay repeats operations. It cannot see the `if` that chose them, so ask for this
-        whenever the code might choose others. Raises RuntimeError at the first difference.
+        whenever the code might choose others, with the numbers that you feed in the leaves.
+        Raises RuntimeError at the first difference.
         """
         then, now = self.entries(self.tape), self.entries(collapse(flatten(loss)))
         for i, (old, new) in enumerate(zip_longest(then, now)):
@@ -230,9 +253,16 @@ class Program:
                 )
 
 
-def record(loss, **leaves):
+def record(loss, /, **leaves):
     """Return the Program that computes loss again, for other numbers in the named leaves.
 
     Each keyword names a leaf, or a list of leaves, nested or not. The graph is not consumed.
+
+    >>> x, y = Value(2.0), Value(3.0)
+    >>> program = record(x * y + x, x=x, y=y)
+    >>> program.forward(x=5.0)
+    20.0
+    >>> program.backward()
+    {'x': array(4.), 'y': array(5.)}
     """
     return Program(collapse(flatten(loss)), **leaves)

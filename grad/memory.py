@@ -1,6 +1,7 @@
 """Who holds a node, when it dies, and how to hold less."""
 
 import gc
+import sys
 import warnings
 import weakref
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ class Owner:
 
     def __init__(self, holder, place, thing):
         self.holder, self.thing = holder, thing
-        self.named = isinstance(holder, dict) and "__name__" in holder
+        module = sys.modules.get(holder.get("__name__")) if type(holder) is dict else None
+        self.named = module is not None and vars(module) is holder
         if self.named:
             self.words = f"the name {place[2:-2]} in {holder['__name__']}"
         elif isinstance(holder, Node):
@@ -84,13 +86,14 @@ def owners(*things):
     cells = [h for h in holders if isinstance(h, CellType)]
     closures = [h for h in gc.get_referrers(*cells) if isinstance(h, tuple)]
     holders += [h for h in gc.get_referrers(*closures) if isinstance(h, FunctionType)]
-    return [
-        Owner(holder, place, item)
-        for holder in holders
-        if not isinstance(holder, CellType)
-        for place, item in held(holder).items()
-        if id(item) in wanted
-    ]
+    found = []
+    for holder in holders:
+        if not isinstance(holder, CellType):
+            parts = [*held(holder).items()]
+            if not any(id(item) in wanted for _, item in parts):
+                parts = [("a part", item) for item in gc.get_referents(holder)]
+            found += [Owner(holder, place, item) for place, item in parts if id(item) in wanted]
+    return found
 
 
 def why_alive(thing):

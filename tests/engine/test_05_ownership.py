@@ -82,6 +82,14 @@ def test_alive_counts_what_is_there(quiet):
     assert alive(Bulk) == []
 
 
+def test_alive_does_not_ask_the_dead(quiet):
+    x = Value(1.0)
+    stand_in = weakref.proxy(x)
+    before = len(alive())
+    del x
+    assert len(alive()) == before - 1 and type(stand_in) is not Value
+
+
 # What a thing holds ------------------------------------------------------------------------------
 
 
@@ -144,6 +152,26 @@ def test_owners_are_named_by_place():
 
     assert words(box) == ["box of the function test_owners_are_named_by_place.<locals>.use"]
     assert use() is box
+
+
+class Shelf:
+    book = Value(4.0)
+
+
+def test_a_class_that_holds_is_on_the_way_and_not_its_end():
+    way = [owner.words for owner in why_alive(Shelf.book)]
+    assert way[-1] == f"the name Shelf in {__name__}" and len(way) > 1
+
+
+def test_a_holder_without_names_inside_is_named_by_its_kind():
+    x = Value(1.0)
+    crowd = {x}
+    assert words(x) == ["a part of a set"] and crowd
+
+
+def test_the_items_of_a_tuple_are_held_by_it_alone():
+    pair = (Value(1.0), Value(2.0))
+    assert [owner.holder is pair for owner in owners(*pair)] == [True, True]
 
 
 def test_a_weak_reference_and_a_running_call_are_no_owners():
