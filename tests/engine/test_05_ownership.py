@@ -2,12 +2,14 @@
 
 import contextvars
 import gc
+import math
 import random
 import sys
 import threading
 import tracemalloc
 import warnings
 import weakref
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,8 +27,9 @@ from grad.memory import (
 )
 from grad.nn import MLP
 from grad.node import Node, ancestors
-from grad.ops import total
+from grad.ops import mul, total
 from grad.optim import SGD
+from grad.order import backward
 from grad.primitive import is_recording, primitive
 from grad.value import Value
 
@@ -217,6 +220,84 @@ def test_a_traceback_keeps_the_graph_of_the_call_that_failed():
     assert way[-2:] == ["__traceback__ of a ValueError", f"the name failure in {__name__}"]
 
 
+def test_a_variable_that_a_generator_shares_leads_to_the_error_that_keeps_it():
+    def step():
+        loss = Value(2.0)
+        kept.append(weakref.ref(loss))
+        sum((lambda: loss.data)() for _ in range(2))
+        raise ValueError
+
+    try:
+        step()
+    except ValueError as error:
+        sys.modules[__name__].failure = error
+    try:
+        loss = kept.pop()
+        for _ in range(2):  # asking does not change the answer
+            way = [owner.words for owner in why_alive(loss())]
+            assert way[0].endswith("step") and way[0].startswith("loss of a call")
+            assert way[-1] == f"the name failure in {__name__}"
+    finally:
+        del sys.modules[__name__].failure
+
+
+def test_a_suspended_generator_owns_its_variables():
+    def count():
+        node = Value(1.0)
+        yield (lambda: node)
+        yield node.data
+
+    running = count()
+    node = next(running)()
+    assert "node of a generator" in words(node)
+    kept.append(running)
+    assert [owner.words for owner in why_alive(node)][:2] == [
+        "node of a generator",
+        "[0] of a list",
+    ]
+    kept.clear()
+
+
+def test_the_attributes_of_an_object_are_the_way_to_it():
+    class Model:
+        pass
+
+    model = Model()
+    model.weight = Value(1.0)
+    kept.append(model)
+    for _ in range(2):
+        way = [owner.words for owner in why_alive(model.weight)]
+        assert way[-2:] == ["[0] of a list", f"the name kept in {__name__}"]
+        assert way[:-2] == ["weight of a Model"]
+    kept.clear()
+
+
+def test_the_way_from_the_first_of_many_steps_is_found():
+    mean = Value(0.0)
+    first = mean
+    for _ in range(1000):
+        mean = 0.9 * mean + 0.1 * Value(1.0)
+    kept.append(mean)
+    way = why_alive(first)
+    kept.clear()
+    assert len(way) == 2 * 2000 + 2
+
+
+def test_strange_neighbours_do_not_stop_the_search():
+    class Rude:
+        def __repr__(self):
+            raise RuntimeError
+
+        __hash__ = object.__hash__
+
+    x = Value(1.0)
+    others = [Mock(spec=dict), Mock(spec=list), {"__name__": [x]}, {Rude(): 1, "x": x}]
+    assert sorted(words(x)) == ["['x'] of a dict", "[0] of a list"]
+    assert words(others[2]["__name__"]) == ["['__name__'] of a dict"]
+    for other in others:
+        assert why_alive(other) == []
+
+
 def test_a_cycle_has_owners_and_no_way_to_a_name(quiet):
     node = Node(1.0)
     node.data = node
@@ -273,6 +354,26 @@ def test_leaves_get_their_class_back_when_the_block_fails():
     with pytest.raises(KeyError), Lifetimes(x):
         raise KeyError
     assert type(x) is Value
+
+
+def test_a_log_holds_nothing_and_notes_no_births_when_its_block_is_over(quiet):
+    x = Value(2.0)
+    watch = weakref.ref(x)
+    with Lifetimes(x) as log:
+        y = x.exp()
+    z = y * y
+    assert [op for op, *_ in log.lives] == ["exp"] and z.data
+    del x, y, z
+    assert watch() is None and log.lives == [["exp", 1, 2]]
+
+
+def test_only_nodes_are_watched_and_a_refusal_changes_none():
+    x = Value(2.0)
+    with pytest.raises(TypeError, match="watches nodes"):
+        Lifetimes(x, 1.0)
+    assert type(x) is Value
+    with Lifetimes(x):
+        assert type(x)(1.0, op="k").op == "k"
 
 
 # Graphs not made ---------------------------------------------------------------------------------
@@ -413,6 +514,45 @@ def test_a_graph_recorded_under_no_grad_backward_still_runs_again():
     with no_grad():
         y.backward()
     assert x.grad == 1.0 and is_recording()
+
+
+def test_a_checkpoint_takes_arrays():
+    np = pytest.importorskip("numpy")
+    x = Node(np.array([1.0, 2.0]))
+    y = checkpoint(lambda v: mul(v, v), x)
+    backward(y, np.ones(2))
+    assert x.grad.tolist() == [2.0, 4.0]
+    factor = [2.0]
+    y = checkpoint(lambda v: mul(v, Node(np.array([1.0, factor[0]]))), x)
+    factor[0] = 3.0
+    with pytest.raises(RuntimeError, match="ran f again"):
+        backward(y, np.ones(2))
+
+
+def test_a_checkpoint_keeps_the_class_of_each_argument():
+    class Silent(Value):
+        __slots__ = ()
+
+    x, c = Value(3.0), Silent(2.0)
+    seen = []
+
+    def f(c, x):
+        seen.append((type(c), type(x)))
+        return x * c * x
+
+    checkpoint(f, c, x).backward()
+    assert seen == [(Silent, Value)] * 2 and x.grad == 12.0
+
+
+def test_nan_is_like_nan_and_unlike_a_number():
+    x, bad = Value(3.0), [math.nan]
+    y = checkpoint(lambda v: v * bad[0], x)
+    y.backward()
+    assert math.isnan(x.grad)
+    y = checkpoint(lambda v: v * bad[0], x)
+    bad[0] = 1.0
+    with pytest.raises(RuntimeError, match="instead of nan"):
+        y.backward()
 
 
 def test_checkpoint_refuses_what_it_cannot_do():

@@ -90,14 +90,15 @@ def bill(tape):
 
 
 def padded(tape):
-    wide = Tape()
-    zero, at = wide.leaf(Value(0.0)), []
+    wide, zero, at = Tape(), None, []
     for i, (op, args) in enumerate(zip(tape.ops, tape.args, strict=True)):
         args = [at[a] for a in args]
         if op == "total":
             width = 1
             while width < len(args):
                 width *= 2
+            if zero is None and width > len(args):
+                zero = wide.leaf(Value(0.0))
             args += [zero] * (width - len(args))
         at.append(wide.leaf(tape.leaves[i]) if i in tape.leaves else wide.emit(op, *args))
     return wide
@@ -138,6 +139,19 @@ def slip(source, old, new):
     return source.replace(old, new)
 
 
+EAGER = slip(
+    slip(
+        PADDED,
+        "    wide, zero, at = Tape(), None, []\n",
+        "    wide = Tape()\n    zero, at = wide.leaf(Value(0.0)), []\n",
+    ),
+    """            if zero is None and width > len(args):
+                zero = wide.leaf(Value(0.0))
+""",
+    "",
+)
+
+
 PLANTED = {
     "waves": [
         (
@@ -170,6 +184,14 @@ def waves(args):
         (
             "an entry comes as soon as one argument is there",
             slip(WAVES, "waiting[user] == 0:", "waiting[user] == len(args[user]) - 1:"),
+        ),
+        (
+            "a level follows the last argument that is written, and the others are not looked at",
+            slip(
+                slip(WAVES, "len(needed) for", "len(needed[-1:]) for"),
+                "for a in needed:",
+                "for a in needed[-1:]:",
+            ),
         ),
         (
             "leaves are left out",
@@ -283,6 +305,39 @@ def pull(edges, targets, size):
 """,
         ),
         (
+            "a loop over the edges, behind np.asarray",
+            """
+def pull(edges, targets, size):
+    sums = np.zeros(size)
+    for g, target in zip(np.asarray(edges), targets, strict=True):
+        sums[target] += g
+    return sums
+""",
+        ),
+        (
+            "scatters with np.add.at, behind np.asarray",
+            """
+def pull(edges, targets, size):
+    sums = np.zeros(size)
+    np.add.at(sums, targets, np.asarray(edges))
+    return sums
+""",
+        ),
+        (
+            "a dense product, behind np.asarray",
+            """
+def pull(edges, targets, size):
+    return (targets == np.arange(size)[:, None]) @ np.asarray(edges)
+""",
+        ),
+        (
+            "a dense product",
+            """
+def pull(edges, targets, size):
+    return (targets == np.arange(size)[:, None]) @ edges
+""",
+        ),
+        (
             "a loop over the entries",
             """
 def pull(edges, targets, size):
@@ -377,6 +432,10 @@ def pull(edges, targets, size):
             slip(SHARED, '(sorted(args) if op in ("add", "mul") else args)', "args"),
         ),
         (
+            "a total may turn its arguments round, too",
+            slip(SHARED, '("add", "mul")', '("add", "mul", "total")'),
+        ),
+        (
             "leaves of equal data become one",
             slip(
                 SHARED,
@@ -426,10 +485,11 @@ def pull(edges, targets, size):
             "a power of two gets doubled as well",
             slip(PADDED, "while width < len(args):", "while width <= len(args):"),
         ),
+        ("a zero, needed or not", EAGER),
         (
             "a new zero for each",
             slip(
-                PADDED,
+                slip(EAGER, "zero, at = wide.leaf(Value(0.0)), []", "at = []"),
                 "args += [zero] * (width - len(args))",
                 "args += [wide.leaf(Value(0.0)) for _ in range(width - len(args))]",
             ),
@@ -437,7 +497,7 @@ def pull(edges, targets, size):
         (
             "a leaf that is 0 serves as the zero",
             slip(
-                slip(PADDED, "zero, at = wide.leaf(Value(0.0)), []", "at = []"),
+                slip(EAGER, "zero, at = wide.leaf(Value(0.0)), []", "at = []"),
                 "args += [zero] *",
                 "args += [next(i for i in wide.leaves if wide.leaves[i].data == 0.0)] *",
             ),
@@ -446,7 +506,7 @@ def pull(edges, targets, size):
             "the zero comes last, after those that use it",
             slip(
                 slip(
-                    PADDED, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"
+                    EAGER, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"
                 ),
                 "    return wide",
                 "    wide.leaf(Value(0.0))\n    return wide",
