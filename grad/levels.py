@@ -67,7 +67,8 @@ class Group:
         with np.errstate(all="ignore"):
             value, _ = self.rule(self.rows)
         bad = np.flatnonzero(~np.isfinite(value))
-        return f"{self.op}{tuple(self.rows[:, bad[0]].tolist())}" if bad.size else self.op
+        numbers = ", ".join(map(str, self.rows[:, bad[:1]].ravel().tolist()))
+        return f"{self.op}({numbers})" if bad.size else self.op
 
     def backward(self):
         """Turn the gradients of the values into the gradients along the edges."""

@@ -456,7 +456,7 @@ def test_an_operation_without_a_row_is_refused():
 def test_undefined_arithmetic_is_refused_with_the_name_of_the_operation():
     x = Value(1.0)
     program = record(x.log() + (x * x).exp(), x=x)
-    for bad, said in ((-1.0, "log(-1.0,)"), (0.0, "log(0.0,)"), (100.0, "exp(10000.0,)")):
+    for bad, said in ((-1.0, "log(-1.0)"), (0.0, "log(0.0)"), (100.0, "exp(10000.0)")):
         with pytest.raises(FloatingPointError) as caught:
             program.forward(x=bad)
         assert caught.value.__notes__ == [f"in the replay of {said}"]

@@ -377,6 +377,10 @@ def joint(model, loss, points):
             ),
         ),
         (
+            "the first run makes graphs, and drops them",
+            slip(JOINT, ("    with no_grad():\n        scores", "    scores")),
+        ),
+        (
             "the scores keep their graphs",
             """
 def joint(model, loss, points):

@@ -505,16 +505,18 @@ def pull(edges, targets, size):
         (
             "the zero comes last, after those that use it",
             slip(
-                slip(
-                    EAGER, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"
-                ),
+                slip(EAGER, "zero, at = wide.leaf(Value(0.0)), []", "zero, at = len(tape.ops), []"),
                 "    return wide",
                 "    wide.leaf(Value(0.0))\n    return wide",
             ),
         ),
         (
             "padded with the last argument",
-            slip(PADDED, "[zero] *", "args[-1:] *"),
+            slip(
+                slip(EAGER, "zero, at = wide.leaf(Value(0.0)), []", "at = []"),
+                "[zero] *",
+                "args[-1:] *",
+            ),
         ),
         (
             "entries are counted for edges",
