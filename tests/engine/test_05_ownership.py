@@ -4,6 +4,7 @@ import contextvars
 import gc
 import math
 import random
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -631,3 +632,9 @@ def test_a_planted_leak_is_seen_in_bytes(quiet):
         return sum(work), lambda g: (g * count,)
 
     assert grown(leaky) > 8000 > 2000 > grown(mended)
+
+
+def test_looking_at_memory_imports_no_numpy():
+    code = "import sys, grad.memory; print('numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
