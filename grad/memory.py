@@ -76,8 +76,8 @@ class Owner:
 
     def __init__(self, holder, place, thing):
         self.holder, self.thing = holder, thing
-        if names_of(holder):
-            self.words = f"the name {place} in {names_of(holder)}"
+        if module := names_of(holder):
+            self.words = f"the name {place} in {module}"
         elif isinstance(holder, Node):
             self.words = f"{place} of a node {holder.op}"
         elif isinstance(holder, FunctionType):
@@ -143,8 +143,9 @@ def why_alive(thing):
 def path(thing, name, below):
     """Put into words the way down from a module's names to thing."""
     way = [name]
-    while way[0] is not thing:
-        way.insert(0, below[id(way[0])])
+    while way[-1] is not thing:
+        way.append(below[id(way[-1])])
+    way.reverse()
     # What lies between a variable and its function, call or object is left out.
     rooms = ("__closure__", "__dict__", "f_locals")
     between = {id(getattr(holder, room, None)) for holder in way for room in rooms} - {id(name)}

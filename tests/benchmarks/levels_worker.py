@@ -8,9 +8,7 @@ import time
 import tracemalloc
 
 from grad.data import moons
-from tests.benchmarks.scalar_worker import engine, loss_of
-
-WARM, TIMED = 12, 7
+from tests.benchmarks.scalar_worker import TIMED, WARM, engine, loss_of
 
 
 def paced(step, warm=WARM, timed=TIMED):

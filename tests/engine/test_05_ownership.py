@@ -31,8 +31,17 @@ from grad.node import Node, ancestors
 from grad.ops import mul, total
 from grad.optim import SGD
 from grad.order import backward
-from grad.primitive import is_recording, primitive
+from grad.primitive import PRIMITIVES, is_recording, primitive
 from grad.value import Value
+
+
+@pytest.fixture(autouse=True)
+def own_rows():
+    """Take back the rows that a test has entered in the table of operations."""
+    rows = dict(PRIMITIVES)
+    yield
+    PRIMITIVES.clear()
+    PRIMITIVES.update(rows)
 
 
 @pytest.fixture

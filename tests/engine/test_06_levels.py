@@ -17,7 +17,6 @@ from grad.data import moons
 from grad.levels import Program, grouped, record
 from grad.memory import alive, checkpoint
 from grad.nn import MLP
-from grad.node import Node, ancestors
 from grad.ops import affine, dot, relu_affine, total
 from grad.order import levels
 from grad.primitive import PRIMITIVES, primitive
@@ -27,6 +26,15 @@ from grad.value import Value
 # The same examples on every run, however slow the machine.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def own_rows():
+    """Take back the rows that a test has entered in the table of operations."""
+    rows = dict(PRIMITIVES)
+    yield
+    PRIMITIVES.clear()
+    PRIMITIVES.update(rows)
 
 
 def close(ours, theirs, tolerance=1e-12):
@@ -104,8 +112,6 @@ def test_depths_are_the_levels_of_the_graph_seen_from_the_leaves():
 def test_both_spellings_of_a_network_give_the_same_program():
     _, model, loss_of = demo()
     fused = record(loss_of(), w=model.parameters())
-    for neuron in (n for layer in model.layers for n in layer.neurons):
-        neuron.rule = None
 
     def spelled(neuron, x):
         act = sum((wi * xi for wi, xi in zip(neuron.w, x, strict=True)), neuron.b)
@@ -200,7 +206,7 @@ def test_replay_equals_eager_on_random_graphs(build, numbers):
     program = record(loss, v=leaves)
     close(program.forward(), loss.data)
     loss.backward()
-    close(program.backward()["v"], [leaf.grad for leaf in leaves], 1e-11)
+    close(program.backward()["v"], [leaf.grad for leaf in leaves])
 
 
 def test_every_primitive_is_replayed():
@@ -381,14 +387,11 @@ def test_an_overflow_on_the_way_to_a_finite_number_names_the_operation():
         y = 1.0 / (1.0 + np.exp(-x))
         return y, lambda g: (g * y * (1.0 - y),)
 
-    try:
-        x = Value(1.0)
-        program = record(logistic(x), x=x)
-        with pytest.raises(FloatingPointError) as caught:
-            program.forward(x=-800.0)
-        assert caught.value.__notes__ == ["in the replay of logistic"]
-    finally:
-        del PRIMITIVES["logistic"]
+    x = Value(1.0)
+    program = record(logistic(x), x=x)
+    with pytest.raises(FloatingPointError) as caught:
+        program.forward(x=-800.0)
+    assert caught.value.__notes__ == ["in the replay of logistic"]
 
 
 def test_a_program_is_not_copied():
@@ -422,14 +425,11 @@ def test_a_gradient_of_none_is_zero_also_after_one_that_was_not():
         live = x > 0
         return x * live, lambda g: (g * live if np.any(live) else None,)
 
-    try:
-        xs = [Value(1.0), Value(2.0)]
-        program = record(total(*map(gate, xs)), x=xs)
-        assert program.backward()["x"].tolist() == [1.0, 1.0]
-        program.forward(x=[-1.0, -2.0])
-        assert program.backward()["x"].tolist() == [0.0, 0.0]
-    finally:
-        del PRIMITIVES["gate"]
+    xs = [Value(1.0), Value(2.0)]
+    program = record(total(*map(gate, xs)), x=xs)
+    assert program.backward()["x"].tolist() == [1.0, 1.0]
+    program.forward(x=[-1.0, -2.0])
+    assert program.backward()["x"].tolist() == [0.0, 0.0]
 
 
 def test_only_leaves_can_be_named_and_once():
@@ -473,13 +473,10 @@ def test_a_rule_for_floats_alone_is_named():
     def steep(x):
         return (x if x > 0 else 0.1 * x), lambda g: (g if x > 0 else 0.1 * g,)
 
-    try:
-        xs = [Value(1.0), Value(-1.0)]
-        with pytest.raises(ValueError) as caught:
-            record(total(*map(steep, xs)), x=xs)
-        assert caught.value.__notes__ == ["in the replay of steep"]
-    finally:
-        del PRIMITIVES["steep"]
+    xs = [Value(1.0), Value(-1.0)]
+    with pytest.raises(ValueError) as caught:
+        record(total(*map(steep, xs)), x=xs)
+    assert caught.value.__notes__ == ["in the replay of steep"]
 
 
 def test_rules_compute_with_arrays():
@@ -501,5 +498,3 @@ def test_groups_are_the_levels():
     assert seen == [i for i, args in enumerate(tape.args) if args]
     program = Program(tape, w=model.parameters())
     assert sum(len(g.values) for level in program.levels for g in level) == len(seen)
-    assert len(ancestors(loss_of())) > len(program.levels)
-    assert isinstance(next(iter(tape.leaves.values())), Node)
