@@ -21,6 +21,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[GRADES] = []
+    if config.getoption("numprocesses", None) and asked(config):
+        raise pytest.UsageError("the cells of a notebook share a kernel: leave out -n")
 
 
 def asked(config):

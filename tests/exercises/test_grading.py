@@ -242,6 +242,14 @@ def test_full_marks_exit_0_and_plain_pytest_agrees(tmp_path):
     assert "HIDDEN" not in done.stdout and "random" not in done.stdout
 
 
+def test_grading_in_several_processes_is_refused(tmp_path):
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed: -n was not refused")
+    root = make(tmp_path, "01_toy")
+    done = run(root, "pytest", "-n", 2, "--nbval-lax", "exercises")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "leave out -n" in done.stdout
+
+
 def test_the_plugin_is_silent_without_nbval(tmp_path):
     root = make(tmp_path, "01_toy")
     (root / "test_one.py").write_text("def test_one(): pass\n", "utf-8")
