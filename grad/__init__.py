@@ -11,19 +11,52 @@ HOMES = {
     "toposort": "order",
     "backward": "order",
     "Value": "value",
-    "Module": "nn",
     "Neuron": "nn",
     "Layer": "nn",
     "MLP": "nn",
-    "SGD": "optim",
     "moons": "data",
     "no_grad": "memory",
     "detach": "memory",
     "checkpoint": "memory",
     "record": "levels",
+    "Tensor": "tensor",
+    "lift": "tensor",
+    "concatenate": "tensor",
+    "stack": "tensor",
+    "where": "tensor",
+    "softmax": "tensor",
+    "logsumexp": "tensor",
+    "Module": "layers",
+    "Linear": "layers",
+    "Conv2d": "layers",
+    "MaxPool2d": "layers",
+    "Embedding": "layers",
+    "LayerNorm": "layers",
+    "Dropout": "layers",
+    "Sequential": "layers",
+    "mse": "losses",
+    "cross_entropy": "losses",
+    "accuracy": "losses",
+    "Adam": "descent",
+    "AdamW": "descent",
+    "clip_grad_norm": "descent",
+    "batches": "loader",
+    "digits": "loader",
+    "fit": "training",
 }
 
-__all__ = list(HOMES)
+__all__ = [*HOMES, "SGD"]
+
+
+def SGD(params, lr=1e-3, momentum=0.0):  # noqa: N802, it makes one
+    """Return the SGD that fits: that of grad.optim for Values, of grad.descent for Tensors."""
+    from importlib import import_module
+
+    from grad.node import Node
+
+    params = list(params)
+    home = "optim" if all(isinstance(p, Node) for p in params) else "descent"
+    return import_module(f"{__name__}.{home}").SGD(params, lr, momentum)
 
 
 def __getattr__(name):
