@@ -53,7 +53,7 @@ class Flat:
         Where there is none, it holds zeros. Returns whether some have been followed before.
         """
         empty, again = 0, False
-        for i, (node, p, view, room, used) in enumerate(self.places):
+        for i, (node, p, view, _, used) in enumerate(self.places):
             if p.data is not view:
                 raise RuntimeError(
                     f"parameter {i} of shape {p.shape} has moved to another array since: write "
@@ -67,11 +67,6 @@ class Flat:
             total = node.total
             empty += total is None
             again |= total is used
-            if total is not room and total is not used and np.shape(total) not in ((), p.shape):
-                raise ValueError(
-                    f"parameter {i} of shape {p.shape} was given a gradient of shape "
-                    f"{np.shape(total)}"
-                )
         if empty == len(self.places):
             raise ValueError("no parameter has a gradient: call backward() before step()")
         for node, _, _, room, used in self.places:

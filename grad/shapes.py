@@ -88,11 +88,20 @@ def transpose(x, *, axes=None):
     return x.transpose(axes), lambda g: (g.transpose(back),)
 
 
+def settled(index):
+    """Copy an index that might change before the way back, and that nobody would lend."""
+    if isinstance(index, np.ndarray):
+        return index.copy()
+    return np.array(index, dtype=None if index else int)  # for NumPy, too, no entries are no floats
+
+
 def take(x, *, index):
     """x[index], for every index NumPy knows. An entry taken twice collects both gradients."""
     shape = x.shape
+    if isinstance(index, list):
+        index = settled(index)
     if isinstance(index, tuple):
-        index = tuple([p.copy() if isinstance(p, (list, np.ndarray)) else p for p in index])
+        index = tuple([settled(p) if isinstance(p, (list, np.ndarray)) else p for p in index])
     parts = index if isinstance(index, tuple) else (index,)
     once = all(p is None or p is Ellipsis or isinstance(p, (int, slice)) for p in parts)
 
@@ -111,21 +120,31 @@ def matmul(x, y):
     """x @ y by NumPy's rules: matrices, vectors, and stacks of matrices, which broadcast."""
     if x.ndim == 2 and y.ndim == 2:
         return x @ y, lambda g: (g @ y.T, x.T @ g)
-    return x @ y, lambda g: matmul_back(g, x, y)
+    return x @ y, lambda g: (matmul_left(g, x.shape, y), matmul_right(g, x, y.shape))
 
 
-def matmul_back(g, x, y):
-    """The gradients of x @ y where one is a vector or a stack: as matrices, then summed."""
-    a = x[None, :] if x.ndim == 1 else x
-    b = y[:, None] if y.ndim == 1 else y
-    if x.ndim == 1:
-        g = g[..., None, :] if y.ndim > 1 else g[..., None]
-    if y.ndim == 1:
-        g = g[..., None]
-    back = unbroadcast(g @ b.swapaxes(-1, -2), a.shape).reshape(x.shape)
-    if b.ndim == 2:  # one matrix for a whole stack: its gradient is one product of tall matrices
-        a, g = (m.reshape(prod(m.shape[:-1]), m.shape[-1]) for m in (a, g))
-    return back, unbroadcast(a.swapaxes(-1, -2) @ g, b.shape).reshape(y.shape)
+def as_product(g, rows, columns):
+    """Give the gradient of x @ y the axes back that it lacks where x, or y, is a vector."""
+    g = g if columns else g[..., None]
+    return g if rows else np.expand_dims(g, -2)
+
+
+def matmul_left(g, shape, y):
+    """The gradient of x @ y for an x of that shape: with a vector as a matrix, and summed."""
+    g = as_product(g, len(shape) > 1, y.ndim > 1)
+    y = y if y.ndim > 1 else y[:, None]
+    back = g @ y.swapaxes(-1, -2)
+    return unbroadcast(back, shape if len(shape) > 1 else (1, *shape)).reshape(shape)
+
+
+def matmul_right(g, x, shape):
+    """The gradient of x @ y for a y of that shape."""
+    g = as_product(g, x.ndim > 1, len(shape) > 1)
+    x = x if x.ndim > 1 else x[None, :]
+    wide = shape if len(shape) > 1 else (*shape, 1)
+    if len(wide) == 2:  # one matrix for a whole stack: its gradient is one product of tall matrices
+        x, g = (m.reshape(prod(m.shape[:-1]), m.shape[-1]) for m in (x, g))
+    return unbroadcast(x.swapaxes(-1, -2) @ g, wide).reshape(shape)
 
 
 def concatenate(*xs, axis=0):
@@ -143,6 +162,7 @@ def stack(*xs, axis=0):
 def where(x, y, *, condition):
     """x where the condition holds, y elsewhere."""
     left, right = np.shape(x), np.shape(y)
+    condition = np.asanyarray(condition)
     return np.where(condition, x, y), lambda g: (
         unbroadcast(np.where(condition, g, 0.0), left),
         unbroadcast(np.where(condition, 0.0, g), right),
@@ -156,7 +176,10 @@ def pad(x, *, widths):
 
 
 def logsumexp(x, *, axis=-1, keepdims=False):
-    """log(sum(exp(x))) along an axis; the largest is taken out first, so nothing overflows."""
+    """log(sum(exp(x))) along an axis; the largest is taken out first, so nothing overflows.
+
+    Where all are -inf, the largest cannot be taken out, and the result is nan.
+    """
     top = x.max(axis, keepdims=True)
     e = np.exp(x - top)
     s = e.sum(axis, keepdims=True)

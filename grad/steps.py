@@ -14,6 +14,7 @@ class Zero:
         return g
 
     def missing(self, *args):
+        """Refuse whatever else is asked of it."""
         raise RuntimeError(
             "a pullback returned None for a Tensor that was computed, and nothing else gave it a "
             "gradient: return zeros instead"

@@ -15,6 +15,7 @@ from grad.steps import NOBODY, Leaf, Step
 TENSOR_OPS = {}  # name -> operation on Tensors; every later chapter may add rows
 WATCHERS = []  # each is shown every result: watch(name, value, pullback) returns the pullback
 
+ODD = np.matrix, np.ma.MaskedArray  # arrays whose arithmetic is not that of arrays
 REAL = "fiub"  # kinds of dtype a constant may have: floats, integers with or without sign, bools
 
 
@@ -23,8 +24,9 @@ def constant(c, dtype):
     if type(c) is float or type(c) is int or (type(c) is ndarray and c.dtype is dtype):
         return c
     array = c if hasattr(c, "dtype") else np.asarray(c)
-    if array.dtype.kind not in REAL:
-        raise TypeError(f"a Tensor computes with real numbers, not {array.dtype}")
+    if array.dtype.kind not in REAL or isinstance(array, ODD):
+        kind = type(array).__name__ if isinstance(array, ODD) else array.dtype
+        raise TypeError(f"a Tensor computes with arrays of real numbers, not {kind}")
     return array.astype(dtype, copy=False)
 
 
@@ -38,7 +40,7 @@ def made(value, parents, pullback, name, args):
         for arg in args:
             if value is arg:
                 value = out.data = arg.view()  # the argument is not ours to lock
-        if pullback.__closure__:
+        if pullback.__closure__ or value.base is not None:
             lend(pullback, args, value)
         for watch in WATCHERS:
             pullback = watch(name, value, pullback)
@@ -49,7 +51,10 @@ def made(value, parents, pullback, name, args):
 
 def explain(error, name, args):
     """Tell an error which operation it came from, and the shapes."""
-    kinds = [f"Tensor{a.shape}" if type(a) is Tensor else f"{np.shape(a)}" for a in args]
+    shapes = [getattr(a, "shape", type(a).__name__) for a in args]
+    kinds = [
+        f"Tensor{s}" if type(a) is Tensor else f"{s}" for a, s in zip(args, shapes, strict=True)
+    ]
     error.add_note(f"in {name} of {' and '.join(kinds)}")
 
 
@@ -144,7 +149,8 @@ def lift(rule, **how):
     A rule takes its arrays by position and its options by keyword, and returns (value, pullback),
     as under @primitive. A Tensor among the arrays gets a gradient; the others are constants and
     take its dtype, so labels and masks are options. The pullback names the arrays that it needs:
-    what it reaches in another way, as in a tuple, is not lent.
+    what it reaches in another way, as in a tuple, is not lent. It does not write into its g, which
+    others may have been given, too.
 
     >>> @lift
     ... def cube(x):
@@ -181,18 +187,18 @@ def div_by(x, c):
 
 def matmul_by(x, c):
     """x @ c for a constant c."""
-    y = x @ c
+    y, shape = x @ c, x.shape
     if x.ndim == 2 and c.ndim == 2:
         return y, lambda g: (g @ c.T, None)
-    return y, lambda g: shapes.matmul_back(g, x, c)
+    return y, lambda g: (shapes.matmul_left(g, shape, c), None)
 
 
 def matmul_from(c, x):
     """c @ x for a constant c: the first layer of a network spends no time on its input."""
-    y = c @ x
+    y, shape = c @ x, x.shape
     if c.ndim == 2 and x.ndim == 2:
         return y, lambda g: (None, c.T @ g)
-    return y, lambda g: shapes.matmul_back(g, c, x)
+    return y, lambda g: (None, shapes.matmul_right(g, c, shape))
 
 
 add, sub, neg = lift(ops.add), lift(ops.sub), lift(ops.neg)
@@ -230,6 +236,8 @@ def floats(data, dtype=None):
     which halves the bytes and is what hardware is built for. Bools, complex numbers, strings and
     objects are refused.
     """
+    if isinstance(data, ODD):
+        raise TypeError(f"a Tensor holds an array of real numbers, not {type(data).__name__}")
     array = np.array(data.data if type(data) is Tensor else data)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"a Tensor holds real numbers, not {array.dtype}")
@@ -292,9 +300,18 @@ class Tensor:
     @grad.setter
     def grad(self, g):
         if type(self.node) is not Leaf:
-            raise AttributeError("only a leaf keeps a gradient")
-        if g is not None and g.shape != self.shape:
-            raise ValueError(f"a gradient of shape {g.shape} is not for a leaf of {self.shape}")
+            raise AttributeError(
+                "only a leaf keeps a gradient, and this was computed: p = p - lr * p.grad makes "
+                "a new Tensor, p.data -= lr * p.grad moves the old one"
+            )
+        if g is not None:
+            g = np.asarray(g, self.dtype)
+            if g.shape != self.shape:
+                if g.ndim:
+                    raise ValueError(
+                        f"a gradient of shape {g.shape} is not for a leaf of {self.shape}"
+                    )
+                g = np.full_like(self.data, g)
         self.node.total = g
 
     def backward(self, seed=None):
@@ -309,7 +326,7 @@ class Tensor:
             if self.data.size != 1:
                 raise ValueError(f"backward() of shape {self.shape} needs a seed of that shape")
             seed = 1.0
-        seed = constant(np.asarray(seed), self.dtype)
+        seed = np.array(constant(np.asarray(seed), self.dtype))
         if seed.shape != self.shape:
             if seed.ndim:
                 raise ValueError(f"the seed has shape {seed.shape}, the Tensor {self.shape}")

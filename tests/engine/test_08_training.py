@@ -477,11 +477,8 @@ def test_a_parameter_without_a_gradient_counts_as_one_with_zeros():
     (used * 1.0).sum().backward()
     optimizer.step()
     assert idle.item() == pytest.approx(1.0 - 0.1 - 0.05)
-    used.grad = np.ones(3)
-    with pytest.raises(
-        ValueError, match=r"parameter 0 of shape \(1,\) .* gradient of shape \(3,\)"
-    ):
-        optimizer.step()
+    with pytest.raises(ValueError, match=r"gradient of shape \(3,\) is not for a leaf of \(1,\)"):
+        used.grad = np.ones(3)
 
 
 def test_gradients_followed_twice_are_warned_of_once():

@@ -88,3 +88,13 @@ def test_the_wheel_holds_the_package_and_runs_outside_the_checkout(tmp_path):
     )
     command = inside + "from grad.course.cli import main; sys.exit(print(main(['build'])))"
     assert python(command, cwd=tmp_path) == "2"
+
+
+def test_sgd_is_the_one_that_fits_its_parameters():
+    from grad import SGD, Tensor, Value, descent, optim
+
+    assert type(SGD([Value(1.0)], 0.1)) is optim.SGD
+    assert type(SGD(iter([Tensor([1.0])]), lr=0.1, momentum=0.9)) is descent.SGD
+    for wrong in ([], [1.0]):
+        with pytest.raises((ValueError, TypeError)):
+            SGD(wrong)

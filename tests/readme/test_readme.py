@@ -41,6 +41,13 @@ def test_the_replay_example_learns():
     assert scope["loss"] < 0.2
 
 
+def test_the_training_examples_learn():
+    scope = {}
+    exec(PYTHON[3] + PYTHON[4], scope)
+    assert scope["history"]["held_out"][-1] > 0.97
+    assert scope["loss"] < 0.2 and scope["step"].program
+
+
 def test_the_table_names_every_chapter_and_asks_its_question():
     rows = re.findall(r"^\| (\d+) \| \[(.+?)\]\((.+?)\) \| (.+?) \| (.+?) \|", README, re.MULTILINE)
     assert [row[2] for row in rows] == [
