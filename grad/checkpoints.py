@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,20 @@ def save(path, **things):
 
     Things with a state_dict (modules, optimizers) and generators of random numbers are saved as
     their state, all else as JSON. The file is written beside its place and moved there when it is
-    complete: whoever is killed while saving leaves the last checkpoint as it was.
+    complete, which POSIX systems do as a whole or not at all: whoever is killed while saving leaves
+    the last checkpoint as it was.
     """
     arrays, notes = {}, {}
     for name, thing in things.items():
         if hasattr(thing, "state_dict"):
-            arrays |= {f"{name}/{key}": a for key, a in thing.state_dict().items()}
+            state = thing.state_dict() or {"": np.zeros(0)}  # a mark, so that load() finds the name
+            arrays |= {f"{name}/{key}": a for key, a in state.items()}
         elif isinstance(thing, np.random.Generator):
-            notes[name] = json.dumps(thing.bit_generator.state)
+            notes[name] = json.dumps(thing.bit_generator.state, default=lambda a: a.tolist())
         else:
             notes[name] = json.dumps(thing)
     path = Path(path)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")  # two may save at a time
     try:
         with open(part, "wb") as file:
             file.write(packed(arrays, notes))
@@ -42,6 +45,23 @@ def save(path, **things):
             os.close(directory)
 
 
+def noted(text):
+    """Return what save() noted as JSON; text that others have written stays text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def try_out(rng, state):
+    """Refuse a state that does not fit a generator of random numbers: one of its kind tries it."""
+    fresh = type(rng.bit_generator)()
+    try:
+        fresh.state = state
+    except Exception as error:
+        raise ValueError(f"the state does not fit a {type(fresh).__name__}: {error!r}") from error
+
+
 def load(path, **things):
     """Bring things back to the state that save() wrote under their names; return all the rest.
 
@@ -50,23 +70,26 @@ def load(path, **things):
     """
     try:
         with safe_open(path, framework="np") as file:
-            notes = {name: json.loads(note) for name, note in (file.metadata() or {}).items()}
+            notes = {name: noted(note) for name, note in (file.metadata() or {}).items()}
             arrays = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except SafetensorError as error:
         raise ValueError(f"{path} is no checkpoint: {error}") from error
     states = {}
     for key, a in arrays.items():
         name, _, inner = key.partition("/")
-        states.setdefault(name, {})[inner] = a
-    lacking = sorted(things.keys() - states.keys() - notes.keys())
-    if lacking:
-        raise ValueError(f"{path} has no {', '.join(lacking)}")
+        state = states.setdefault(name, {})
+        if key != f"{name}/":  # which marks a state without arrays
+            state[inner] = a
     for name, thing in things.items():
+        random = isinstance(thing, np.random.Generator)
+        if name not in (notes if random else states):
+            kind = type(thing).__name__
+            raise ValueError(f"{path} has no {name} with a state for {kind}")
         try:
-            if not isinstance(thing, np.random.Generator):
+            if random:
+                try_out(thing, notes[name])
+            else:
                 thing.check_state_dict(states[name])
-            elif notes[name]["bit_generator"] != thing.bit_generator.state["bit_generator"]:
-                raise ValueError(f"its state is that of a {notes[name]['bit_generator']}")
         except Exception as error:
             error.add_note(f"in {name} of {path}")
             raise

@@ -93,8 +93,11 @@ class Optimizer:
     """What all optimizers share: flat arrays, cut into blocks that fit into a cache.
 
     A parameter without a gradient counts as one with a gradient of zeros. `moments` names
-    the arrays that an optimizer keeps beside the parameters.
+    the arrays that an optimizer keeps beside the parameters, `settings` the attributes that stay
+    as they are while it works.
     """
+
+    settings = ()
 
     def __init__(self, params, lr, *moments):
         self.lr = lr
@@ -140,25 +143,43 @@ class Optimizer:
         self.update()
         self.flat.follow()
 
+    def numbers(self):
+        """Return the numbers that the next step depends on, by name; one name tells the class."""
+        told = {name: np.array(getattr(self, name), float) for name in ("lr", *self.settings)}
+        return {f"{type(self).__name__}.steps": np.array(self.steps)} | told
+
     def state_dict(self):
         """Return a copy of what the next step depends on beside parameters and gradients."""
-        numbers = {"steps": np.array(self.steps), "lr": np.array(self.lr, float)}
-        return numbers | {name: a.copy() for name, a in self.moments.items()}
+        return self.numbers() | {name: a.copy() for name, a in self.moments.items()}
 
     def check_state_dict(self, state):
         """Raise an error where load_state_dict(state) would, and change nothing."""
-        agree(state, {"steps": np.array(0), "lr": np.array(0.0), **self.moments})
+        mine = self.numbers()
+        agree(state, mine | self.moments)
+        for name in self.settings:
+            if not np.array_equal(state[name], mine[name]):
+                raise ValueError(
+                    f"the state dict does not fit; {name} is {np.asarray(state[name]).tolist()}, "
+                    f"not {mine[name].tolist()}"
+                )
+        for name in mine.keys() - self.settings:
+            number(name, float(state[name]))
 
     def load_state_dict(self, state):
-        """Go on from a state dict of an optimizer of the same kind over the same parameters."""
+        """Go on from a state dict of an optimizer of the same kind over the same parameters.
+
+        Settings that differ are refused; the learning rate, which schedules change, is taken over.
+        """
         self.check_state_dict(state)
-        self.steps, self.lr = int(state["steps"]), float(state["lr"])
+        self.steps, self.lr = int(state[f"{type(self).__name__}.steps"]), float(state["lr"])
         for name, a in self.moments.items():
             a[...] = state[name]
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum: v = momentum * v + grad; p = p - lr * v."""
+
+    settings = ("momentum",)
 
     def __init__(self, params, lr=1e-3, momentum=0.0):
         self.momentum = number("momentum", momentum)
@@ -182,8 +203,12 @@ class Adam(Optimizer):
     two numbers for the whole step, which saves three passes over the arrays.
     """
 
+    settings = ("betas", "eps")
+
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8):
         self.betas = tuple(number("each of betas", b, below=1.0) for b in betas)
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, not {betas!r}")
         self.eps = number("eps", eps)
         super().__init__(params, lr, "mean", "square")
 
@@ -209,6 +234,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam that also shrinks every parameter by lr * weight_decay of itself (arXiv:1711.05101)."""
 
+    settings = (*Adam.settings, "weight_decay")
+
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         self.weight_decay = number("weight_decay", weight_decay)
         super().__init__(params, lr, betas, eps)
@@ -228,7 +255,7 @@ def clip_grad_norm(params, max_norm):
     """
     number("max_norm", max_norm)
     grads = [p.grad for p in params if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
+    norm = math.hypot(*(np.linalg.norm(g.astype(np.float64)) for g in grads))
     if not math.isfinite(norm):
         raise FloatingPointError(f"the gradients have a norm of {norm}: finite() finds out where")
     if norm > max_norm:
@@ -242,6 +269,8 @@ def cosine(total, warmup=0):
 
     A schedule tells for each step, counted from 0, by what to multiply the learning rate.
     """
+    if not 0 <= warmup < total:
+        raise ValueError(f"cosine needs 0 <= warmup < total, not {warmup} and {total}")
 
     def schedule(step):
         if step < warmup:

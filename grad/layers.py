@@ -1,6 +1,8 @@
 """Layers, which hold parameters, and the networks that are built of them."""
 
+from collections import Counter
 from math import sqrt
+from reprlib import recursive_repr
 
 import numpy as np
 
@@ -55,7 +57,11 @@ class Module:
 
     def named_parameters(self):
         """List (name, Tensor) for every Tensor that training may change."""
-        return [(name, p) for name, p in inside(self, set()) if isinstance(p, Tensor)]
+        named = [(name, p) for name, p in inside(self, set()) if isinstance(p, Tensor)]
+        twice = [name for name, n in Counter(name for name, _ in named).items() if n > 1]
+        if twice:
+            raise ValueError(f"several parameters have the name {', '.join(twice)}")
+        return named
 
     def parameters(self):
         """List the Tensors that training may change."""
@@ -103,6 +109,7 @@ class Module:
         for name, p in self.named_parameters():
             p.data[...] = state[name]
 
+    @recursive_repr("...")
     def __repr__(self):
         told = {k: v for k, v in vars(self).items() if k not in ("training", "rng")}
         return f"{type(self).__name__}({', '.join(f'{k}={brief(v)}' for k, v in told.items())})"
@@ -120,7 +127,7 @@ def brief(thing):
 def he(shape, rng):
     """Draw weights for layers that relu follows: normal, of variance 2 / inputs.
 
-    relu lets half of the variance through, and the 2 makes up for it (He et al. 2015,
+    relu lets half of the mean square through, and the 2 makes up for it (He et al. 2015,
     arXiv:1502.01852). The first entry of the shape counts the inputs.
     """
     return rng.standard_normal(shape, np.float32) * sqrt(2.0 / shape[0])
@@ -143,7 +150,7 @@ class Linear(Module):
     """
 
     def __init__(self, nin, nout, bias=True, rng=None, init=he):
-        self.weight = Tensor(init((nin, nout), np.random.default_rng(rng)))
+        self.weight = Tensor(init((nin, nout), np.random.default_rng(rng)), np.float32)
         self.bias = Tensor(np.zeros(nout, np.float32)) if bias else None
 
     def __call__(self, x):
@@ -192,12 +199,15 @@ class Conv2d(Module):
     """
 
     def __init__(self, nin, nout, size, stride=1, padding=0, bias=True, rng=None, init=he):
+        if min(size, stride) < 1:
+            raise ValueError(f"Conv2d needs a size and a stride >= 1, not {size} and {stride}")
         self.linear = Linear(nin * size * size, nout, bias, rng, init)
         self.size, self.stride, self.padding = size, stride, padding
 
     def __call__(self, x):
-        if x.ndim != 4:
-            raise ValueError(f"Conv2d takes images of shape (n, channels, h, w), not {x.shape}")
+        nin = len(self.linear.weight) // self.size**2
+        if x.ndim != 4 or x.shape[1] != nin:
+            raise ValueError(f"Conv2d takes images of shape (n, {nin}, h, w), not {x.shape}")
         if self.padding:
             around = (self.padding, self.padding)
             x = pad(x, widths=((0, 0), (0, 0), around, around))
@@ -211,6 +221,8 @@ class MaxPool2d(Module):
     """The largest of every size * size square of an image; the squares do not overlap."""
 
     def __init__(self, size):
+        if size < 1:
+            raise ValueError(f"MaxPool2d needs a size >= 1, not {size}")
         self.size = size
 
     def __call__(self, x):
@@ -265,6 +277,8 @@ class LayerNorm(Module):
         self.eps = eps
 
     def __call__(self, x):
+        if x.shape[-1:] != self.weight.shape:
+            raise ValueError(f"LayerNorm of width {len(self.weight)} was given {x.shape}")
         return standardise(x, eps=self.eps) * self.weight + self.bias
 
 

@@ -14,6 +14,8 @@ def difference(x, y):
             f"mse compares entry by entry: {x.shape} and {np.shape(y)} are not one shape; "
             "reshape one of them"
         )
+    if not x.size:
+        raise ValueError(f"mse of nothing: the shape is {x.shape}")
     return x - y
 
 
@@ -39,6 +41,8 @@ def mse(prediction, target):
 
 def labels_for(name, logits, labels):
     """Return labels as an array of whole numbers, one for each row, or say what is wrong."""
+    if not hasattr(logits, "shape"):
+        raise TypeError(f"{name} takes scores as a Tensor or array, not {type(logits).__name__}")
     labels = np.asanyarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not labels.size:
         raise ValueError(
@@ -86,4 +90,6 @@ def cross_entropy(logits, labels):
 def accuracy(logits, labels):
     """The share of rows whose largest score is that of the right class."""
     labels = labels_for("accuracy", logits, labels)
+    if (logits != logits).any():  # nan alone differs from itself
+        raise FloatingPointError("accuracy was given scores that are nan")
     return float((logits.argmax(1) == labels).mean())

@@ -18,15 +18,19 @@ def touched(view):
     return prod(sides) * view.dtype.itemsize if prod(view.shape) else 0
 
 
+PICKS = operator.getitem, np.take
+
+
 def traffic(call):
     """Count the bytes that a call reads and writes, as if no cache were there.
 
     A call that picks entries, or writes to some, counts those and not the whole array.
     """
-    if call.f in (store, redraw):
+    if call.f is redraw or (call.f is store and call.args[1] in PICKS):
         return 2 * touched(call.out)
     if call.f is operator.setitem or getattr(call.f, "__name__", "") == "at":
-        return sum(touched(view) for view in call.reads) + touched(call.reads[-1])
+        reads = call.reads or [call.out]
+        return sum(map(touched, call.reads)) + touched(reads[-1])
     return sum(touched(view) for view in call.views)
 
 
@@ -37,7 +41,10 @@ def flops(call):
         return 2 * prod(call.out.shape) * call.reads[0].shape[-1]
     if isinstance(call.f, np.ufunc):
         return prod(call.out.shape)
-    return max(sizes, default=0) if isinstance(getattr(call.f, "__self__", None), np.ufunc) else 0
+    computes = call.f is store and call.args[1] not in PICKS
+    if computes or isinstance(getattr(call.f, "__self__", None), np.ufunc):
+        return max(sizes, default=0)
+    return 0
 
 
 class Row(NamedTuple):
@@ -131,17 +138,19 @@ def profile(step, repeat=100):
     if step.program is None:
         raise ReplayError("a step can be profiled once it has been recorded: call it twice first")
     optimizer, calls, run = step.optimizer, step.program.calls, step.program.run
-    parameters, state = optimizer.flat.data.copy(), optimizer.state_dict()
+    flat, state = optimizer.flat, optimizer.state_dict()
+    parameters, gradients = flat.data.copy(), flat.grad.copy()
     generators = [(rng, rng.bit_generator.state) for *_, rng in step.generators()]
     clock = median(timed(lambda: None) for _ in range(1000))
     times, updates = [], []
     try:
         for _ in range(repeat):
+            flat.data[...] = parameters
             times.append([timed(call) for call in run])
             updates.append(timed(optimizer.update))
         update = asked(optimizer)
     finally:
-        optimizer.flat.data[...] = parameters
+        flat.data[...], flat.grad[...] = parameters, gradients
         optimizer.load_state_dict(state)
         for rng, before in generators:
             rng.bit_generator.state = before

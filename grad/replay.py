@@ -70,9 +70,10 @@ def step(model, loss, optimizer):
 
     The first two steps run your code and write down every call of NumPy. All later ones make the
     same calls, on arrays that are there already. x, y, the parameters and the random draws of
-    layers are new each time; all else is as it was when the step was recorded. Batches have one
-    shape: record another step for another.
-    Raises ReplayError, before a parameter is touched, where the code would do anything else.
+    layers are new each time; all else is as it was when the step was recorded: what two steps on
+    different batches had in common is taken to stay. Batches have one shape: record another step
+    for another. Of a model that is no Module, train(), eval() and generators are not seen.
+    Raises ReplayError, with nothing changed, where it sees that the code would do anything else.
     """
     return Replay(model, loss, optimizer)
 
@@ -100,18 +101,27 @@ class Replay:
         ]
         self.modules = getattr(model, "modules", list)()
         self.fed = self.first = self.program = None
+        self.drawn = [rng for *_, rng in self.generators()]
 
     def __call__(self, x, y):
         self.feed(np.asarray(x), np.asarray(y))
-        value = self.again() if self.program else self.record()
+        value = self.again() if self.program and not self.news() else self.record()
         if not isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value}: run this batch without replay under training.finite()"
             )
+        self.optimizer.zero_grad()
         for node, room in self.rooms:
             node.total = room
         self.optimizer.step()
         return value
+
+    def news(self):
+        """Whether this is the first batch that differs from those that were recorded."""
+        return self.first is not None and any(
+            not np.array_equal(fed, seen)
+            for (fed, *_), seen in zip(self.fed, self.seen, strict=True)
+        )
 
     def feed(self, *batch):
         """Write a batch where the recorded calls read it."""
@@ -138,32 +148,44 @@ class Replay:
                     f"this step was recorded with {type(module).__name__}.training = {training}: "
                     "call train() or eval(), or record another step"
                 )
+        states = [rng.bit_generator.state for rng in self.drawn]
         try:
             for call in self.program.run:
                 call()
         except ReplayError:
             x, y = [fed for fed, *_ in self.fed]
-            with no_grad():
-                self.loss(self.model(x), y)  # your code may know better what is wrong
+            self.rewind(states)
+            try:
+                with no_grad():
+                    self.loss(self.model(x), y)  # your code may know better what is wrong
+            finally:
+                self.rewind(states)
             raise
         return self.program.loss.item()
+
+    def rewind(self, states):
+        """Put the generators back as they were."""
+        for rng, state in zip(self.drawn, states, strict=True):
+            rng.bit_generator.state = state
 
     def record(self):
         """Run the code up to the gradients, and write down what it asks; return the loss."""
         recording = Recording()
-        generators = [rng for *_, rng in self.generators()]
-        states = [rng.bit_generator.state for rng in generators]
-        loss, value = recording.listen(self.trace, recording)
+        states = [rng.bit_generator.state for rng in self.drawn]
+        try:
+            loss, value = recording.listen(self.trace, recording)
+        except BaseException:
+            self.fed = self.fed if self.first else None  # this batch need not be like the next
+            raise
         if not isfinite(value):
             return value
         if self.first is None:
             recording.forget()
-            self.first = recording
+            self.first, self.seen = recording, [fed.copy() for fed, *_ in self.fed]
             return value
         compare(self.first, recording)
         program, gradients = Program(recording, loss), [room.copy() for _, room in self.rooms]
-        for rng, state in zip(generators, states, strict=True):
-            rng.bit_generator.state = state
+        self.rewind(states)
         for call in program.run:
             call()
         found = [program.loss, *[room for _, room in self.rooms]]
@@ -173,7 +195,9 @@ class Replay:
                     "replayed, the step gives other numbers: the code changes an array or keeps "
                     "a state that NumPy was not asked for"
                 )
-        self.program, self.first = program, None
+        self.program = program
+        if self.news():
+            self.first = self.seen = None
         return value
 
     def generators(self):
@@ -181,10 +205,15 @@ class Replay:
         held = [(m, name, thing) for m in self.modules for name, thing in vars(m).items()]
         return [place for place in held if isinstance(place[2], np.random.Generator)]
 
+    def states(self):
+        """List ((module, attribute, array), copy) for each array that a layer keeps."""
+        held = [(m, name, thing) for m in self.modules for name, thing in vars(m).items()]
+        return [(place, place[2].copy()) for place in held if isinstance(place[2], np.ndarray)]
+
     def trace(self, recording):
         """Run the code on Traced arrays; return the View of the loss, and the loss."""
         before = [(p, p.data, p.node.room) for p in self.params]
-        generators = self.generators()
+        generators, states = self.generators(), self.states()
         try:
             for module, name, rng in generators:
                 setattr(module, name, Draws(rng, recording))
@@ -205,6 +234,12 @@ class Replay:
                     )
             ones = np.ones(loss.shape, loss.dtype)
             backward(loss.node, recording.buffer("constant", ones))
+            for (module, name, array), copy in states:
+                if vars(module).get(name) is not array or not np.array_equal(array, copy):
+                    raise ReplayError(
+                        f"the step changes {name} of {type(module).__name__}, which a replay "
+                        "would leave as it is"
+                    )
             return recording.view(loss.data), plain(loss.data).item()
         finally:
             self.bound = [(p, data) for p, data, _ in before]
@@ -225,7 +260,7 @@ def compare(first, second):
     for one, two in zip_longest(first.calls, second.calls):
         if one is None or two is None or one[:-1] != two[:-1]:
             raise ReplayError(
-                "the first two steps did not ask for the same: a number or a road in the code "
+                "two recorded steps did not ask for the same: a number or a road in the code "
                 f"depends on more than was fed, at {told((one or two).origin)}"
             )
     for i, (one, two) in enumerate(zip(first.buffers, second.buffers, strict=True)):
@@ -233,6 +268,6 @@ def compare(first, second):
             user = next(call for call in second.calls if i in [v.buffer for v in call.reads])
             raise ReplayError(
                 f"{told(user.origin)} uses an array of shape {one.array.shape} that was new in "
-                "each of the first two steps, and was neither fed nor computed with NumPy's "
+                "each of the recorded steps, and was neither fed nor computed with NumPy's "
                 "functions from what was: feed it"
             )

@@ -233,8 +233,8 @@ def floats(data, dtype=None):
     """Copy data into an array of floats.
 
     An array of floats keeps its dtype; lists, integers and arrays of integers become float32,
-    which halves the bytes and is what hardware is built for. Bools, complex numbers, strings and
-    objects are refused.
+    which has half the bytes of float64, and hardware computes twice as many at a time. Bools,
+    complex numbers, strings and objects are refused.
     """
     if isinstance(data, ODD):
         raise TypeError(f"a Tensor holds an array of real numbers, not {type(data).__name__}")

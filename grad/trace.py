@@ -205,6 +205,8 @@ class Recording:
 
     def ufunc(self, ufunc, method, inputs, options):
         """Do and write down what a ufunc is asked."""
+        if ufunc.nout != 1:
+            raise ReplayError(f"{told(origin())} calls {ufunc.__name__}, which is not recorded")
         (given,) = options.pop("out", (None,))
         if options.get("where") is True:
             del options["where"]  # what methods say when there is nothing to say
@@ -238,15 +240,17 @@ class Recording:
         result = f(*values, **extra)
         if f in ABOUT:
             return result
-        if isinstance(result, (list, tuple)) and all(self.owner(r) is not None for r in result):
-            return [r.view(Traced) for r in result]
-        if isinstance(result, (bool, int, float, str)):
+        parts = result if isinstance(result, (list, tuple)) else [result]
+        if parts and all(self.owner(part) is not None for part in parts):  # nothing was computed
+            if f not in VIEWS or any(isinstance(a, Traced) for a in (*args[1:], *options.values())):
+                raise ReplayError(f"{told(origin())} calls {f.__name__}, which is not recorded")
+            views = [part.view(Traced) for part in parts]
+            return views if parts is result else views[0]
+        if type(result) in (bool, int, float, str):
             self.note(decide, (f, args, options, result, origin()), {})
             return result
         if not isinstance(result, (np.ndarray, np.generic)) or "out" in options:
             raise ReplayError(f"{told(origin())} calls {f.__name__} in a way that is not recorded")
-        if self.owner(result) is not None:
-            return result.view(Traced)  # a view: there is nothing to compute
         out = self.own(result)
         if f in SPELLED:
             SPELLED[f](out, *args, **options)
@@ -307,6 +311,12 @@ def pad(out, x, widths):
 
 WRITES = {np.copyto, operator.setitem}
 ROOMY = {np.concatenate, np.stack, np.dot, np.einsum}  # they take an out=
+VIEWS = {  # they give a part of an array, or all of it in another shape
+    *(operator.getitem, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.squeeze),
+    *(np.expand_dims, np.broadcast_to, np.atleast_1d, np.atleast_2d, np.flip, np.diagonal),
+    *(np.split, np.array_split, np.hsplit, np.vsplit),
+    *(np.lib.stride_tricks.sliding_window_view,),
+}
 ABOUT = {np.shape, np.ndim, np.size, np.result_type}  # they look at no numbers
 SPELLED = {  # written down as several calls, or none
     np.empty_like: lambda out, x, **options: None,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from grad.checkpoints import load, save
 from grad.layers import Dropout
@@ -27,8 +27,9 @@ def refuse(array, what):
 def finite():
     """Within a block, raise FloatingPointError at the first value or gradient that is not finite.
 
-    It names the operation. A graph made in the block is watched on its way back, too. Every array
-    is looked at, which takes time: a tool for the search, not for every step.
+    It names the operation. A graph made in the block is watched on its way back, too. Only what is
+    recorded is seen, so nothing under no_grad(). Every array is looked at, which takes time: a tool
+    for the search, not for every step.
     """
 
     def watch(name, value, pullback):
@@ -56,8 +57,12 @@ def name_culprit(model, loss, x, y):
         refuse(p.data, f"parameter {name}")
     refuse(x, "the batch's input")
     refuse(y, "the batch's target")
+    model.zero_grad()
     with finite():
         loss(model(x), y).backward()
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            refuse(p.grad, f"the gradient of parameter {name}")
     raise FloatingPointError(
         "a loss or a gradient was not finite, and is so no more when run again"
     )
@@ -67,9 +72,11 @@ def evaluate(model, x, y, measure=accuracy, size=256):
     """Return the mean of measure(model(x), y) over all rows, in use and without a graph."""
     was = model.training
     model.eval()
-    with no_grad():
-        parts = [(len(a), measure(model(a), b)) for a, b in batches(x, y, size=size)]
-    model.train(was)
+    try:
+        with no_grad():
+            parts = [(len(a), measure(model(a), b)) for a, b in batches(x, y, size=size)]
+    finally:
+        model.train(was)
     return sum(n * float(m) for n, m in parts) / len(x)
 
 
@@ -97,8 +104,9 @@ def fit(
     After each epoch the mean loss is noted, and `measure(model(x), y)` on held_out = (x, y), if
     given; then `show(history)` is called, which may draw it.
 
-    With a path, a checkpoint is written after every so many epochs, and where the file is there
-    already, training goes on from it: to the last bit as if it had never been interrupted.
+    With a path, a checkpoint is written at the start and after every so many epochs, and where the
+    file is there already, training goes on from it, with the learning rate that it holds: to the
+    last bit as if it had never been interrupted.
     Raises FloatingPointError where a loss or a gradient is not finite, before the parameters are
     touched, with the name of the operation that it came from.
     """
@@ -110,6 +118,7 @@ def fit(
         if Path(path).exists():
             notes = load(path, **state)
             history, step = notes["history"], notes["step"]
+        save(path, **state, history=history, step=step)  # what cannot be saved is found out now
     base = optimizer.lr
     model.train()
     with tqdm(total=epochs, initial=len(history["loss"]), unit="epoch") as bar:
@@ -121,12 +130,18 @@ def fit(
                 value = loss(model(x), y)
                 optimizer.zero_grad()
                 value.backward()
+                optimizer.flat.collect()  # no gradient of an earlier batch is left in the array
                 flat = optimizer.flat.grad
-                if not math.isfinite(value.item() + np.dot(flat, flat)):
+                with np.errstate(over="ignore"):  # the square of what is finite may not be
+                    square = np.dot(flat, flat)
+                sound = math.isfinite(square) or np.isfinite(flat).all()
+                if not (sound and math.isfinite(value.item())):
                     name_culprit(model, loss, x, y)
                 optimizer.lr = base * schedule(step)
-                optimizer.step()
-                optimizer.lr = base
+                try:
+                    optimizer.step()
+                finally:
+                    optimizer.lr = base
                 step += 1
                 total += value.item() * len(x)
             history["loss"].append(total / len(data[0]))

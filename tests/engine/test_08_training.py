@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from grad.checkpoints import load, save
 from grad.descent import SGD, Adam, AdamW, Flat, clip_grad_norm, cosine, stairs
@@ -261,11 +262,22 @@ def test_clipping_scales_all_gradients_together():
         clip_grad_norm(params, 1.0)
 
 
+@pytest.mark.parametrize("size", [4e20, 1e-23])
+def test_clipping_measures_what_float32_cannot_square(size):
+    w = Tensor([0.0, 0.0])
+    w.grad = np.array([3.0, 4.0]) * size
+    assert clip_grad_norm([w], size) == pytest.approx(5.0 * size)
+    np.testing.assert_allclose(w.grad, np.array([0.6, 0.8]) * size, rtol=1e-6)
+
+
 def test_schedules():
     schedule = cosine(100, warmup=10)
     assert [schedule(0), schedule(9), schedule(10)] == [0.1, 1.0, 1.0]
     assert schedule(55) == pytest.approx(0.5)
     assert schedule(100) == schedule(1000) == 0.0
+    for total, warmup in ((10, 10), (0, 0), (10, -1)):
+        with pytest.raises(ValueError, match=f"0 <= warmup < total, not {warmup} and {total}"):
+            cosine(total, warmup)
     assert [stairs(10, 0.5)(step) for step in (0, 9, 10, 25)] == [1.0, 1.0, 0.5, 0.25]
 
 
@@ -285,6 +297,11 @@ def test_layers_from_one_generator_differ_and_a_seed_repeats_them():
     assert (first[0].weight == second[0].weight).all()
     assert (first[0].weight != first[1].weight).all()
     assert (Linear(4, 4).weight != Linear(4, 4).weight).all()
+
+
+def test_weights_are_float32_whatever_draws_them():
+    layer = Linear(2, 3, rng=0, init=lambda shape, rng: rng.normal(0.0, 0.1, shape))
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
 
 
 class Tied(Module):
@@ -316,6 +333,13 @@ def test_parameters_are_found_in_order_and_a_shared_one_once():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_two_parameters_of_one_name_are_refused():
+    model = Module()
+    model.table = {"a.b": Tensor(1.0), "a": {"b": Tensor(2.0)}, 1: Tensor(1.0), "1": Tensor(2.0)}
+    with pytest.raises(ValueError, match=r"have the name table\.a\.b, table\.1$"):
+        model.state_dict()
+
+
 def test_a_shared_parameter_gets_one_gradient_and_one_step():
     x = Tensor(2.0)
     shared = Sequential(lambda y: y * x, lambda y: y * x)
@@ -333,6 +357,12 @@ def test_a_module_shows_what_it_is_made_of():
         "padding=0), relu, Dropout(p=0.5), flatten, "
         "MLP(layers=[Linear(weight=(8, 2), bias=(2,))], act=relu)])"
     )
+
+
+def test_a_module_that_holds_its_parent_can_be_shown():
+    model = Sequential(relu)
+    model.layers.append(model)
+    assert repr(model) == "Sequential(layers=[relu, ...])"
 
 
 def test_a_state_dict_goes_in_whole_or_not_at_all():
@@ -386,6 +416,19 @@ def test_windows_that_do_not_fit_are_refused():
         MaxPool2d(2)(Tensor(np.ones((1, 1, 5, 4))))
     with pytest.raises(ValueError, match=r"takes images of shape .*, not \(3, 4\)"):
         Conv2d(1, 1, 1)(np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"shape \(n, 2, h, w\), not \(1, 3, 4, 4\)"):
+        Conv2d(2, 1, 3)(np.ones((1, 3, 4, 4)))
+    for size, stride in ((3, 0), (0, 1)):
+        with pytest.raises(ValueError, match=f"stride >= 1, not {size} and {stride}"):
+            Conv2d(1, 1, size, stride)
+    with pytest.raises(ValueError, match="size >= 1, not 0"):
+        MaxPool2d(0)
+
+
+def test_a_norm_refuses_another_width():
+    for width, shape in ((5, (3, 1)), (1, (3, 5)), (1, ())):
+        with pytest.raises(ValueError, match=rf"LayerNorm of width {width} was given \("):
+            LayerNorm(width)(Tensor(np.ones(shape)))
 
 
 def test_losses_refuse_what_would_broadcast_or_wrap_around():
@@ -399,6 +442,15 @@ def test_losses_refuse_what_would_broadcast_or_wrap_around():
             cross_entropy(scores, labels)
         with pytest.raises(ValueError, match="accuracy takes scores"):
             accuracy(scores, labels)
+    with pytest.raises(ValueError, match=r"mse of nothing: the shape is \(0, 3\)"):
+        mse(Tensor(np.zeros((0, 3))), np.zeros((0, 3)))
+    with pytest.raises(
+        TypeError, match="cross_entropy takes scores as a Tensor or array, not list"
+    ):
+        cross_entropy([[0.0, 1.0]], [1])
+    for nan in (Tensor([[math.nan, 1.0]]), np.array([[1.0, math.nan]])):
+        with pytest.raises(FloatingPointError, match="scores that are nan"):
+            accuracy(nan, [0])
     with pytest.raises(TypeError, match="labels that are whole numbers, not float64"):
         cross_entropy(scores, [0.0, 1.0, 2.0])
     for dtype in (np.int8, np.int64, np.uint8):
@@ -460,6 +512,8 @@ def test_settings_that_cannot_be_are_refused():
             clip_grad_norm(w, bad)
     with pytest.raises(ValueError, match=r"each of betas must be in \[0, 1\), not 1.0"):
         Adam(w, betas=(1.0, 0.9))
+    with pytest.raises(ValueError, match=r"betas must be two numbers, not \(0.9,\)"):
+        Adam(w, betas=(0.9,))
     optimizer = SGD(w)
     with pytest.raises(ValueError, match=r"lr must be .* not nan"):
         optimizer.lr = math.nan
@@ -550,9 +604,33 @@ def test_an_optimizer_goes_on_from_its_state_dict():
         rest.lr /= 2.0
         assert trained(rest, 3, 3) == expected
         state = half.state_dict()
-        state.pop("steps")
-        with pytest.raises(ValueError, match="missing: steps"):
+        steps = state.pop(f"{type(half).__name__}.steps")
+        with pytest.raises(ValueError, match=r"missing: \w+.steps"):
             rest.load_state_dict(state)
+        for name, bad in ((f"{type(half).__name__}.steps", -steps), ("lr", np.array(math.nan))):
+            with pytest.raises(ValueError, match=rf"{name} must be a finite number >= 0"):
+                rest.load_state_dict(half.state_dict() | {name: bad})
+
+
+def test_an_optimizer_refuses_the_state_of_one_with_other_settings():
+    class Other(Adam):
+        """Another class with the same settings."""
+
+    def w():
+        return [Tensor(np.ones(4))]
+
+    for saved, mine, message in (
+        (SGD(w(), 0.1, 0.9), SGD(w(), 0.1, 0.5), r"; momentum is 0.9, not 0.5"),
+        (Adam(w(), betas=(0.8, 0.9)), Adam(w()), r"betas is \[0.8, 0.9\], not \[0.9, 0.999\]"),
+        (Adam(w(), eps=1e-3), Adam(w()), r"eps is 0.001, not 1e-08"),
+        (AdamW(w(), weight_decay=0.5), AdamW(w()), r"weight_decay is 0.5, not 0.01"),
+        (Adam(w()), AdamW(w()), r"missing: AdamW.steps; .*unexpected: Adam.steps"),
+        (Other(w()), Adam(w()), r"missing: Adam.steps; unexpected: Other.steps"),
+    ):
+        before = mine.state_dict()
+        with pytest.raises(ValueError, match=message):
+            mine.load_state_dict(saved.state_dict())
+        assert all(np.array_equal(a, before[name]) for name, a in mine.state_dict().items())
 
 
 def test_batches_hold_every_row_once_and_repeat_with_the_generator():
@@ -659,7 +737,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
     before, state = other.state_dict(), copy.deepcopy(rng.bit_generator.state)
     with pytest.raises(ValueError, match="has no optimizer"):
         load(path, model=other, optimizer=SGD(other.parameters()), rng=rng)
-    with pytest.raises(ValueError, match="state is that of a PCG64"):
+    with pytest.raises(ValueError, match=r"state does not fit a Philox: .*must be for a Philox"):
         load(path, model=other, rng=np.random.Generator(np.random.Philox(1)))
     with pytest.raises(ValueError, match=r"layers.0.weight has shape \(2, 3\), not \(2, 4\)") as e:
         load(path, rng=rng, model=MLP(2, [4, 1], rng=0))
@@ -669,6 +747,61 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match="is no checkpoint"):
         load(path, model=other)
+
+
+@pytest.mark.parametrize("damage", ["{}", "[1]", "text", '{"bit_generator": "PCG64", "state": {}}'])
+def test_a_generator_with_a_damaged_state_changes_nothing(tmp_path, damage):
+    path, model, rng = tmp_path / "run.safetensors", MLP(2, [1], rng=0), generator(5)
+    arrays = {f"model/{name}": a + 1.0 for name, a in model.state_dict().items()}
+    save_file(arrays, path, {"rng": damage})
+    before, state = model.state_dict(), copy.deepcopy(rng.bit_generator.state)
+    with pytest.raises(ValueError, match="state does not fit a PCG64: ") as error:
+        load(path, model=model, rng=rng)
+    assert "in rng of " in error.value.__notes__[0]
+    assert all((p == before[name]).all() for name, p in model.named_parameters())
+    assert rng.bit_generator.state == state
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_every_generator_of_numpy_goes_on_from_a_checkpoint(tmp_path, kind):
+    path, make = tmp_path / "run.safetensors", getattr(np.random, kind)
+    rng, other = (np.random.Generator(make(seed)) for seed in (1, 2))
+    rng.random(5, np.float32)
+    model = Sequential(relu)
+    save(path, rng=rng, model=model)
+    assert load(path, rng=other, model=model) == {}
+    assert (other.integers(1 << 63, size=700) == rng.integers(1 << 63, size=700)).all()
+
+
+def test_a_note_is_no_state_and_a_state_no_note(tmp_path):
+    path, model, rng = tmp_path / "run.safetensors", MLP(2, [1], rng=0), generator()
+    save(path, model=model, rng=rng)
+    with pytest.raises(ValueError, match="has no rng with a state for MLP"):
+        load(path, rng=model)
+    with pytest.raises(ValueError, match="has no model with a state for Generator"):
+        load(path, model=rng)
+
+
+def test_arrays_that_others_have_saved_are_returned(tmp_path):
+    path, a = tmp_path / "other.safetensors", np.arange(3.0)
+    save_file({"model/weight": a, "bias": a}, path, {"format": "pt"})
+    rest = load(path)
+    assert rest["format"] == "pt"
+    assert (rest["model"]["weight"] == a).all() and (rest["bias"][""] == a).all()
+
+
+def test_two_may_save_at_a_time(tmp_path, monkeypatch):
+    path, move = tmp_path / "run.safetensors", os.replace
+
+    def late(part, path):
+        monkeypatch.setattr(os, "replace", move)
+        save(path, epoch=2)
+        move(part, path)
+
+    monkeypatch.setattr(os, "replace", late)
+    save(path, epoch=1)
+    assert load(path) == {"epoch": 1}
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_a_save_that_fails_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -806,6 +939,96 @@ def test_a_checkpoint_would_miss_a_generator_of_its_own(tmp_path):
     optimizer = SGD(model.parameters())
     with pytest.raises(ValueError, match="give fit and Dropout the same rng"):
         fit(model, cross_entropy, optimizer, data, epochs=1, rng=generator(), path=tmp_path / "run")
+
+
+def test_a_run_finds_out_at_once_what_cannot_be_saved(tmp_path):
+    model, x, y = Linear(2, 1, rng=0), np.ones((4, 2), np.float32), np.ones((4, 1))
+    before = model.state_dict()
+    with pytest.raises(FileNotFoundError):
+        path = tmp_path / "missing" / "run"
+        fit(model, mse, SGD(model.parameters()), (x, y), epochs=1, rng=generator(), path=path)
+    assert (model.weight == before["weight"]).all()
+
+
+def test_what_is_interrupted_leaves_the_learning_rate_and_the_mode_as_they_were():
+    class Stuck(SGD):
+        def update(self):
+            """Fail."""
+            raise KeyboardInterrupt
+
+    def measure(out, y):
+        raise KeyboardInterrupt
+
+    model, x, y = Linear(2, 1, rng=0), np.ones((4, 2), np.float32), np.ones((4, 1))
+    optimizer = Stuck(model.parameters(), 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, mse, optimizer, (x, y), epochs=1, rng=generator(), schedule=lambda step: 0.5)
+    assert optimizer.lr == 0.1
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, x, y, measure)
+    assert model.training
+
+
+def test_a_run_goes_on_where_only_the_square_of_a_gradient_is_not_finite():
+    model, x, y = Linear(1, 1, bias=False, rng=0), np.ones((4, 1), np.float32), np.zeros((4, 1))
+    optimizer = SGD(model.parameters(), 1e-21)
+    before = model.weight.item()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(
+            model,
+            lambda out, y: out.sum() * 1e20,
+            optimizer,
+            (x, y),
+            epochs=1,
+            rng=generator(),
+        )
+    assert model.weight.item() == pytest.approx(before - 0.4)
+
+
+class Chosen(Module):
+    """A module with a parameter that it does not use."""
+
+    def __init__(self):
+        self.used, self.idle = Tensor(0.0), Tensor(1.0)
+
+    def __call__(self, x):
+        return x + self.used
+
+
+def test_a_gradient_of_an_earlier_batch_stops_nobody():
+    model, x = Chosen(), np.ones((4, 1), np.float32)
+    optimizer = SGD(model.parameters())
+    (model.idle * math.nan).backward()
+    fit(model, mse, optimizer, (x, x), epochs=1, rng=generator())
+    assert optimizer.steps == 1
+
+
+def test_a_run_names_the_parameter_in_which_gradients_add_up_to_no_number():
+    model, x = Chosen(), np.zeros((8, 1), np.float32)
+    message = r"the gradient of parameter used, of shape \(\), is inf"
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match=message):
+        fit(
+            model,
+            lambda out, y: (out * 1e38).sum(),
+            SGD(model.parameters()),
+            (x, x),
+            epochs=1,
+            rng=generator(),
+        )
+
+
+def test_what_does_not_come_again_is_told_as_such():
+    model, x, scales = Chosen(), np.zeros((8, 1), np.float32), iter([1e38, 1.0])
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="is so no more"):
+        fit(
+            model,
+            lambda out, y: (out * next(scales)).sum(),
+            SGD(model.parameters()),
+            (x, x),
+            epochs=1,
+            rng=generator(),
+        )
 
 
 def test_a_run_stops_at_the_first_loss_that_is_not_finite():

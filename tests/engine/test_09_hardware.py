@@ -315,8 +315,10 @@ def test_another_road_is_refused():
 
     assert until(loss, match="would take another road at loss") == 2
     assert until(loss, match="test_09_hardware.py") == 2
-    many = [(X[0], Y[0])] * 3 + [(X[0], Y[2])]
-    assert until(loss, batches=many, match="bool(...), which was True") == 3
+    many = [(X[0], Y[0]), (X[1], Y[0]), (X[0], Y[2])]
+    assert until(loss, batches=many, match="bool(...), which was True") == 2
+    same = [(X[0], Y[0])] * 3 + [(X[0], Y[2])]
+    assert until(loss, batches=same, match="did not ask for the same") == 3
 
 
 def test_the_codes_own_error_comes_first():
@@ -330,7 +332,7 @@ def test_the_codes_own_error_comes_first():
         (lambda p, y: cross_entropy(p * p.data.max().item(), y), "did not ask for the same", 1),
         (lambda p, y: cross_entropy(p * float(p.sum()), y), "did not ask for the same", 1),
         (lambda p, y: cross_entropy(p + RNG.random(p.shape), y), "add (", 1),
-        (lambda p, y: cross_entropy(p * np.array(p.data), y), "new in each of the first two", 1),
+        (lambda p, y: cross_entropy(p * np.array(p.data), y), "new in each of the recorded", 1),
         (lambda p, y: (p * np.eye(3)[y]).sum(), "mul (", 1),
         (lambda p, y: p[np.nonzero(y)].sum(), "nonzero in a way that is not recorded", 0),
         (lambda p, y: (p.data.sort(), p.sum())[1], ".sort(), which works in place and unseen", 0),
@@ -359,7 +361,14 @@ def test_a_state_is_refused():
         return m.a(x - m.mean)
 
     model = Net(later, a=linear(), mean=np.zeros(4, np.float32))
-    assert until(cross_entropy, model, match="in an earlier step") == 1
+    assert until(cross_entropy, model, match="the step changes mean of Net") == 0
+
+    def written(m, x):
+        m.mean[...] = x.mean(0)  # a plain array: nobody asks the one that is written in
+        return m.a(x)
+
+    model = Net(written, a=linear(), mean=np.zeros(4, np.float32))
+    assert until(cross_entropy, model, match="the step changes mean of Net") == 0
 
     def count(m, x):
         m.count += 1
@@ -516,3 +525,103 @@ def test_a_profile_is_a_table():
 
 def test_rates_are_positive():
     assert meter.bandwidth(1 << 16) > 0 and meter.gemm_rate(16) > 0
+
+
+def test_gradients_of_another_loss_are_forgotten_as_the_code_would():
+    def make():
+        rng = np.random.default_rng(3)
+        return Net(
+            None, body=Linear(4, 5, rng=rng), a=Linear(5, 3, rng=rng), b=Linear(5, 3, rng=rng)
+        )
+
+    ours, theirs = make(), make()
+    one, two = SGD(ours.parameters(), 0.1, 0.9), SGD(theirs.parameters(), 0.1, 0.9)
+    steps = [
+        replay.step(lambda x, head=h: head(ours.body(x).relu()), cross_entropy, one)
+        for h in (ours.a, ours.b)
+    ]
+    rng = np.random.default_rng(5)
+    for k in range(12):
+        x, y = rng.standard_normal((6, 4), np.float32), rng.integers(0, 3, 6)
+        head = (theirs.a, theirs.b)[k % 2]
+        eager(lambda x, head=head: head(theirs.body(x).relu()), cross_entropy, two, x, y)
+        steps[k % 2](x, y)
+        np.testing.assert_allclose(one.flat.data, two.flat.data, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda h: np.clip(h, -1.0, 1.0, h),
+        lambda h: np.nan_to_num(h, copy=False),
+        lambda h: np.trim_zeros(h[0]),
+        lambda h: np.split(h[0], np.argmax(h[0])[None])[0],
+        lambda h: np.modf(h)[0],
+    ],
+    ids=["clip", "nan_to_num", "trim_zeros", "split", "modf"],
+)
+def test_what_only_looks_like_a_view_is_refused(f):
+    h = Recording()
+    x = h.buffer("fed", np.array([[0.0, 3.0, -2.0, 0.0]], np.float32))
+    with pytest.raises(ReplayError, match="which is not recorded"):
+        h.listen(lambda: f(x * 1.0))
+
+
+def test_a_batch_that_differs_is_waited_for():
+    rng = np.random.default_rng(2)
+    model = MLP(4, [5, 3], rng=rng)
+    step = replay.step(
+        model,
+        lambda p, y: cross_entropy(p, y) * float(np.array(y).max()),
+        SGD(model.parameters(), 0.1),
+    )
+    x, y = rng.standard_normal((3, 4), np.float32), np.array([0, 1, 1])
+    for _ in range(4):
+        step(x, y)
+    assert step.program and step.first, "proved on one batch only"
+    with pytest.raises(ReplayError, match=r"did not ask for the same|gives other numbers"):
+        step(x, np.array([0, 1, 2]))
+
+
+def test_a_batch_on_which_the_code_fails_is_not_the_measure_of_the_next():
+    model = MLP(4, [5, 3], rng=np.random.default_rng(2))
+    step = replay.step(model, cross_entropy, SGD(model.parameters(), 0.1))
+    with pytest.raises(ValueError, match="matmul"):
+        step(np.zeros((3, 9), np.float32), np.array([0, 1, 1]))
+    assert step(np.ones((3, 4), np.float32), np.array([0, 1, 1])) > 0
+
+
+def test_a_refusal_leaves_the_generators_where_they_were():
+    model = Net(
+        lambda m, x: m.drop(m.a(x)), a=linear(), drop=Dropout(0.5, rng=np.random.default_rng(1))
+    )
+
+    def loss(scores, labels):
+        return cross_entropy(scores, labels) if labels[-1] < 2 else (scores * scores).sum()
+
+    step = replay.step(model, loss, SGD(model.parameters(), 0.1))
+    step(X[0], Y[0] * 0)
+    step(X[1], Y[0] * 0)
+    before = model.drop.rng.bit_generator.state
+    with pytest.raises(ReplayError, match="another road"):
+        step(X[0], Y[0] * 0 + 2)
+    assert model.drop.rng.bit_generator.state == before
+
+
+def test_float64_numbers_are_recorded_too():
+    model = Net(lambda m, x: m.a(x * (1.0 / np.sum(np.abs(x)))), a=linear())
+    step = replay.step(model, cross_entropy, SGD(model.parameters(), 0.1))
+    for k in range(4):
+        step(X[k % 2].astype(np.float64), Y[0])
+    assert step.program
+
+
+def test_a_profile_leaves_gradients_and_counts_what_is_asked_of_no_ufunc():
+    model = Net(lambda m, x: m.a(x * np.mean(x, axis=0)), a=linear())
+    step = replay.step(model, cross_entropy, SGD(model.parameters(), 0.1))
+    for k in range(3):
+        step(X[k % 2], Y[0])
+    before = step.optimizer.flat.grad.copy()
+    rows = {(row.op, row.way): row for row in meter.profile(step, 3).rows}
+    assert np.array_equal(step.optimizer.flat.grad, before)
+    assert all(row.bytes > 0 for row in rows.values())

@@ -245,7 +245,11 @@ def forecast(*shapes):
             "rows are set, not added to",
             slip(LOOKUP, ("np.add.at(out, ids, g)", "out[ids] = g")),
         ),
-        ("the ids of the next text", slip(LOOKUP, ("ids.copy()", "ids"))),
+        (
+            "the ids are lent, and the next text cannot be written",
+            slip(LOOKUP, ("ids.copy()", "ids")),
+        ),
+        ("a view of the ids: those of the next text", slip(LOOKUP, ("ids.copy()", "ids[...]"))),
         (
             "the table is named, and lent",
             slip(
@@ -342,7 +346,7 @@ def lookup(table, *, ids):
                 MOVED,
                 (
                     "abs((u * value).sum() - (pullback(u)[0] * v).sum())",
-                    "-abs((u * value).sum() - (pullback(u)[0] * v).sum())",
+                    "(u * value).sum() - (pullback(u)[0] * v).sum()",
                 ),
             ),
         ),

@@ -2,6 +2,8 @@
 
 NESTEROV = """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr, "velocity")
@@ -76,7 +78,7 @@ def mended(p, g, m, s, t, step, lr, b1, b2, eps):
 """
 
 NOISE = """
-def moments(model, loss, x, y):
+def signal_and_scatter(model, loss, x, y):
     rows = []
     for i in range(len(x)):
         model.zero_grad()
@@ -135,10 +137,12 @@ def keep(run, path):
 
 
 def go_on(run, path):
-    notes = load(path, model=run.model, optimizer=run.optimizer, rng=run.rng)
-    run.order, run.at = np.array(notes["order"], int), notes["at"]
-    run.centred.mean = np.array(notes["mean"], np.float32)
-    run.centred.seen = notes["seen"]
+    notes = load(path)
+    order, at = np.array(notes["order"], int), notes["at"]
+    mean, seen = np.array(notes["mean"], np.float32), notes["seen"]
+    load(path, model=run.model, optimizer=run.optimizer, rng=run.rng)
+    run.order, run.at = order, at
+    run.centred.mean, run.centred.seen = mean, seen
 """
 
 
@@ -197,6 +201,8 @@ PLANTED = {
             "looks ahead with the old velocity",
             """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr, "velocity")
@@ -215,6 +221,8 @@ class Nesterov(Optimizer):
             "the learning rate goes into the velocity",
             """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr, "velocity")
@@ -244,6 +252,8 @@ class Nesterov(Optimizer):
             "makes arrays",
             """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr, "velocity")
@@ -259,6 +269,8 @@ class Nesterov(Optimizer):
             "eight passes",
             """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr, "velocity")
@@ -283,6 +295,8 @@ class Nesterov(Optimizer):
             "the velocity is not in the state",
             """
 class Nesterov(Optimizer):
+    settings = ("momentum",)
+
     def __init__(self, params, lr=1e-3, momentum=0.9):
         self.momentum = number("momentum", momentum)
         super().__init__(params, lr)
@@ -549,6 +563,24 @@ def mended(p, g, m, s, t, step, lr, b1, b2, eps):
             ),
         ),
         (
+            "the mean of the squares less the square of the mean",
+            slip(
+                NOISE,
+                (
+                    "float(((rows - mean) ** 2).sum(1).mean())",
+                    "float((rows**2).sum(1).mean() - (mean**2).sum())",
+                ),
+            ),
+        ),
+        (
+            "measures in training mode, whatever the model is in",
+            slip(NOISE, ("    rows = []\n", "    model.train()\n    rows = []\n")),
+        ),
+        (
+            "leaves the model in use",
+            slip(NOISE, ("    rows = np.array", "    model.eval()\n    rows = np.array")),
+        ),
+        (
             "goes over the examples twice",
             slip(
                 NOISE,
@@ -667,6 +699,10 @@ def depthwise(x, w):
             slip(DEPTHWISE, ("@partial(lift, spreads=False)", "@lift")),
         ),
         (
+            "a value in float64",
+            slip(DEPTHWISE, ("np.zeros_like(x, shape=(", "np.zeros((")),
+        ),
+        (
             "gradients in float64",
             slip(
                 DEPTHWISE,
@@ -694,10 +730,7 @@ def depthwise(x, w):
             slip(
                 RESUME,
                 ("        order=[int(row) for row in run.order],\n        at=run.at,\n", ""),
-                (
-                    'np.array(notes["order"], int), notes["at"]',
-                    "[], 0",
-                ),
+                ('np.array(notes["order"], int), notes["at"]', "[], 0"),
             ),
         ),
         (
@@ -721,7 +754,7 @@ def depthwise(x, w):
             slip(
                 RESUME,
                 ("        mean=run.centred.mean.tolist(),\n", ""),
-                ('    run.centred.mean = np.array(notes["mean"], np.float32)\n', ""),
+                ('np.array(notes["mean"], np.float32)', "run.centred.mean"),
             ),
         ),
         (
@@ -729,7 +762,7 @@ def depthwise(x, w):
             slip(
                 RESUME,
                 ("        seen=run.centred.seen,\n", ""),
-                ('    run.centred.seen = notes["seen"]\n', ""),
+                ('notes["seen"]', "run.centred.seen"),
             ),
         ),
         (
@@ -743,7 +776,7 @@ def depthwise(x, w):
             "a new generator, which the dropout does not have",
             slip(
                 RESUME,
-                ("    notes = load", "    run.rng = np.random.default_rng()\n    notes = load"),
+                ("    load(path, m", "    run.rng = np.random.default_rng()\n    load(path, m"),
             ),
         ),
         (
@@ -815,9 +848,30 @@ def go_on(run, path):
             "a bad file is passed over in silence",
             slip(
                 RESUME,
-                ("    notes = load", "    try:\n        notes = load"),
-                ("rng=run.rng)\n", "rng=run.rng)\n    except ValueError:\n        return\n"),
+                ("    notes = load(path)\n", "    try:\n        notes = load(path)\n"),
+                ("    load(path, m", "        load(path, m"),
+                ("    order, at", "        order, at"),
+                ("    mean, seen", "        mean, seen"),
+                (
+                    ", rng=run.rng)\n    run",
+                    ", rng=run.rng)\n    except ValueError:\n        return\n    run",
+                ),
             ),
+        ),
+        (
+            "looks at the notes when the weights are written",
+            slip(
+                RESUME,
+                ("    load(path, model=run.model, optimizer=run.optimizer, rng=run.rng)\n", ""),
+                (
+                    "= load(path)",
+                    "= load(path, model=run.model, optimizer=run.optimizer, rng=run.rng)",
+                ),
+            ),
+        ),
+        (
+            "what is lacking is taken to be 0",
+            slip(RESUME, ('notes["seen"]', 'notes.get("seen", 0)')),
         ),
         (
             "the parameters move to new arrays",

@@ -137,7 +137,8 @@ def common(calls, buffers, loss):
             kept.append(call)
             so_far.update([call.out.buffer] if call.out else [])
         else:
-            calls[i + 1 :] = [moved(c, call.out.buffer, twin.out) for c in calls[i + 1 :]]
+            whole = twin.out._replace(offset=0)
+            calls[i + 1 :] = [moved(c, call.out.buffer, whole) for c in calls[i + 1 :]]
     return kept, buffers
 """
 
@@ -561,6 +562,18 @@ def order(n):
             ),
         ),
         (
+            "options do not count",
+            slip(COMMON, "call.args, call.options, call.out[1:]", "call.args, call.out[1:]"),
+        ),
+        (
+            "the result is found where its first number was written",
+            slip(COMMON, "twin.out._replace(offset=0)", "twin.out"),
+        ),
+        (
+            "a gradient is shared like any result",
+            slip(COMMON, 'call.out and buffers[call.out.buffer].role == "own"', "bool(call.out)"),
+        ),
+        (
             "readers are left behind",
             slip(
                 COMMON,
@@ -577,7 +590,7 @@ def order(n):
                     "so_far = list(calls), [], {}, Counter()\n    gone = []",
                 ),
                 REDIRECT,
-                """            gone.append((call.out.buffer, twin.out))
+                """            gone.append((call.out.buffer, whole))
     for number, view in gone:
         kept = [moved(call, number, view) for call in kept]
 """,
