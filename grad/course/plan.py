@@ -1,4 +1,4 @@
-"""Draw the floor plan: the modules each chapter makes, and what each stands on."""
+"""Draw the floor plan: the modules each chapter makes, and what each stands on directly."""
 
 from itertools import groupby
 
@@ -9,6 +9,17 @@ from grad.course.cells import floor_plan
 from grad.draw import INK, LEAF, PAPER, QUIET
 
 PICTURE = "chapters/floor-plan.svg"
+
+
+def direct(imports):
+    """Leave out what a module also stands on through another that it imports."""
+    under = {}
+    for module, found in imports.items():  # from the ground up
+        under[module] = set(found).union(*(under[below] for below in found))
+    return {
+        module: [x for x in found if not any(x in under[other] for other in found)]
+        for module, found in imports.items()
+    }
 
 
 def svg():
@@ -26,7 +37,7 @@ def svg():
             cluster.attr(label=title, color=QUIET)
             for _, module, _ in floor:
                 cluster.node(module)
-    for _, module, imports in plan:
+    for module, imports in direct({module: imports for _, module, imports in plan}).items():
         for below in imports:
             picture.edge(below, module)
     return picture.pipe(encoding="utf-8")
