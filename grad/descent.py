@@ -1,5 +1,6 @@
 """Optimizers that move all parameters at once, in place, in one flat array."""
 
+import gc
 import math
 import warnings
 
@@ -60,9 +61,12 @@ class Flat:
                     "into it with p.data[...] = ..., and give it to one optimizer only"
                 )
             if not view.flags.writeable:
+                gc.collect()  # the frames of an error may hold a graph that nobody can reach
+            if not view.flags.writeable:
                 raise RuntimeError(
                     f"a graph still needs parameter {i} of shape {p.shape}: call backward() on "
-                    "its loss, del it, or compute under no_grad() what is only looked at"
+                    "its loss, del it, or compute under no_grad() what is only looked at; a "
+                    "notebook keeps what it has shown in Out"
                 )
             total = node.total
             empty += total is None

@@ -260,8 +260,8 @@ def compare(first, second):
     for one, two in zip_longest(first.calls, second.calls):
         if one is None or two is None or one[:-1] != two[:-1]:
             raise ReplayError(
-                "two recorded steps did not ask for the same: a number or a road in the code "
-                f"depends on more than was fed, at {told((one or two).origin)}"
+                "two recorded steps did not ask for the same: a number or a road in the "
+                f"code differs between them, at {told((one or two).origin)}"
             )
     for i, (one, two) in enumerate(zip(first.buffers, second.buffers, strict=True)):
         if one.role == "constant" and not np.array_equal(one.array, two.array, equal_nan=True):

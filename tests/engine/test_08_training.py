@@ -1117,3 +1117,18 @@ def test_a_convolutional_net_reads_98_and_a_half_percent_of_the_digits():
     schedule = cosine(steps, steps // 20)
     fit(model, cross_entropy, optimizer, data, epochs=20, rng=rng, schedule=schedule)
     assert evaluate(model, *held_out) >= 0.985
+
+
+def test_a_graph_that_only_the_frames_of_an_error_hold_does_not_stop_training():
+    w = Tensor([1.0, 2.0])
+    optimizer = SGD([w], 0.1)
+
+    class Ring:
+        pass
+
+    ring = Ring()
+    ring.self, ring.graph = ring, (w * w).sum()
+    del ring
+    (w * 2.0).sum().backward()
+    optimizer.step()
+    assert w.numpy().tolist() == pytest.approx([0.8, 1.8])
