@@ -52,11 +52,12 @@ def lend(pullback, args, value):
             array = cell.cell_contents
         except ValueError:  # a variable that was never set
             continue
-        if type(array) is ndarray:
-            loans = borrow(array, args), loans
+        if type(array) is ndarray and (loan := borrow(array, args)):
+            loans = loan, loans
     if base is not None:
         for arg in args:
             if type(arg) is ndarray and (arg is base or arg.base is base):
-                loans = borrow(arg, args), loans
+                if loan := borrow(arg, args):
+                    loans = loan, loans
     if loans:
         pullback.loans = loans

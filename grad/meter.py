@@ -140,7 +140,7 @@ def profile(step, repeat=100):
     optimizer, calls, run = step.optimizer, step.program.calls, step.program.run
     flat, state = optimizer.flat, optimizer.state_dict()
     parameters, gradients = flat.data.copy(), flat.grad.copy()
-    generators = [(rng, rng.bit_generator.state) for *_, rng in step.generators()]
+    generators = [(rng, rng.bit_generator.state) for rng in step.drawn]
     clock = median(timed(lambda: None) for _ in range(1000))
     times, updates = [], []
     try:

@@ -101,7 +101,7 @@ class Replay:
         ]
         self.modules = getattr(model, "modules", list)()
         self.fed = self.first = self.program = None
-        self.drawn = [rng for *_, rng in self.generators()]
+        self.drawn = [rng for *_, rng in self.held(np.random.Generator)]
 
     def __call__(self, x, y):
         self.feed(np.asarray(x), np.asarray(y))
@@ -200,20 +200,16 @@ class Replay:
             self.first = self.seen = None
         return value
 
-    def generators(self):
-        """List (module, attribute, generator) for each generator that a layer draws from."""
+    def held(self, kind):
+        """List (module, attribute, thing) for each thing of a kind that a layer holds."""
         held = [(m, name, thing) for m in self.modules for name, thing in vars(m).items()]
-        return [place for place in held if isinstance(place[2], np.random.Generator)]
-
-    def states(self):
-        """List ((module, attribute, array), copy) for each array that a layer keeps."""
-        held = [(m, name, thing) for m in self.modules for name, thing in vars(m).items()]
-        return [(place, place[2].copy()) for place in held if isinstance(place[2], np.ndarray)]
+        return [place for place in held if isinstance(place[2], kind)]
 
     def trace(self, recording):
         """Run the code on Traced arrays; return the View of the loss, and the loss."""
         before = [(p, p.data, p.node.room) for p in self.params]
-        generators, states = self.generators(), self.states()
+        generators = self.held(np.random.Generator)
+        arrays = [(*place, place[2].copy()) for place in self.held(np.ndarray)]
         try:
             for module, name, rng in generators:
                 setattr(module, name, Draws(rng, recording))
@@ -234,7 +230,7 @@ class Replay:
                     )
             ones = np.ones(loss.shape, loss.dtype)
             backward(loss.node, recording.buffer("constant", ones))
-            for (module, name, array), copy in states:
+            for module, name, array, copy in arrays:
                 if vars(module).get(name) is not array or not np.array_equal(array, copy):
                     raise ReplayError(
                         f"the step changes {name} of {type(module).__name__}, which a replay "
