@@ -23,8 +23,12 @@ class Flat:
     def __init__(self, params):
         self.params = list(params)
         self.check()
-        self.data = np.concatenate([p.data.reshape(-1) for p in self.params])
-        self.grad = np.zeros_like(self.data)
+        data = np.concatenate([p.data.reshape(-1) for p in self.params])
+        self.move(data, np.zeros_like(data))
+
+    def move(self, data, grad):
+        """Let the parameters be what `data` holds, and their gradients be written into `grad`."""
+        self.data, self.grad = data, grad
         self.places = []  # node, Tensor, its part of data, and two views of its part of grad
         ends = np.cumsum([p.size for p in self.params]).tolist()
         for p, end in zip(self.params, ends, strict=True):
@@ -107,14 +111,19 @@ class Optimizer:
         self.lr = lr
         self.steps = 0
         self.flat = Flat(params)
-        self.moments = {name: np.zeros_like(self.flat.data) for name in moments}
-        arrays = [self.flat.data, self.flat.grad, *self.moments.values()]
-        scratch = np.empty_like(self.flat.data[:BLOCK])
+        self.moments = dict.fromkeys(moments)
+        self.work_on(self.flat.data, self.flat.grad)
+        self.warned = False
+
+    def work_on(self, data, grad):
+        """Move these numbers from now on, along these gradients, with moments that start at 0."""
+        self.moments = {name: np.zeros_like(data) for name in self.moments}
+        arrays = [data, grad, *self.moments.values()]
+        scratch = np.empty_like(data[:BLOCK])
         self.blocks = []
-        for start in range(0, self.flat.data.size, BLOCK):
+        for start in range(0, data.size, BLOCK):
             block = [a[start : start + BLOCK] for a in arrays]
             self.blocks.append((*block, scratch[: block[0].size]))
-        self.warned = False
 
     @property
     def lr(self):

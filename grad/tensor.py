@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
+from sys import _getframe
 
 import numpy as np
 from numpy import ndarray
@@ -165,7 +166,8 @@ def lift(rule, **how):
     op = (several if many else (unary, binary)[positional - 1])(rule, **how)
     op.rule = rule
     op.__name__ = op.__qualname__ = rule.__name__
-    op.__doc__, op.__module__ = rule.__doc__, rule.__module__
+    op.__doc__ = rule.__doc__
+    op.__module__ = _getframe(1).f_globals["__name__"]  # where it has its name, for pickle
     TENSOR_OPS[rule.__name__] = op
     return op
 

@@ -1,0 +1,124 @@
+"""Data-parallel training: every rank follows its rows of a batch, and moves its part of the model.
+
+What each rank holds of an optimizer's moments is its part alone (ZeRO, stage 1: Rajbhandari et al.
+2020, arXiv:1910.02054).
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from grad import checkpoints, replay
+from grad.descent import Flat
+
+LINE = 16  # parts begin this many entries apart, so that no two ranks write into one cache line
+
+
+class Joint(Flat):
+    """The flat arrays of a group: what a step reads is the sum over ranks, what it writes is seen.
+
+    Takes the place of an optimizer's own Flat; rank 0 has the parameters that all begin with. The
+    optimizer, with its moments as far as it has any, goes on with this rank's part of them.
+    """
+
+    def __init__(self, optimizer, group):
+        flat, n = optimizer.flat, optimizer.flat.data.size
+        self.params, self.group, self.n = flat.params, group, n
+        width = LINE * group.size
+        self.room = group.room(-(-(n + 1) // width) * width, flat.data)  # n + 1: and the loss
+        if group.rank == 0:
+            self.room.data[:n] = flat.data
+        self.room.spread()
+        self.move(self.room.data[:n], self.room.grad[:n])
+        self.part = group.share(len(self.room.data))
+        moments, mine = optimizer.moments, self.data[self.part]
+        optimizer.flat = self
+        optimizer.work_on(mine, self.room.total[: mine.size])
+        for name, moment in moments.items():
+            optimizer.moments[name][...] = moment[self.part]
+
+    def collect(self):
+        """See to the gradients as Flat does, and sum this rank's part of them over all ranks."""
+        again = super().collect()
+        self.room.reduce()
+        return again
+
+    def follow(self):
+        """Let all ranks see what this one has moved."""
+        if self.part.stop == len(self.room.data):
+            self.room.data[-1] = self.room.total[-1]
+        self.room.gather()
+        super().follow()
+
+
+def step(model, loss, optimizer, group, replayed=False):
+    """Return a function step(x, y) that trains the model on a batch, and returns the mean loss.
+
+    All ranks are given the same batch, and the same code with or without a group: each follows its
+    share of the rows, and weighs it by how many they are. How many ranks there are changes the
+    result by rounding alone, and all of them have the same, to the last bit. `loss(model(x), y)`
+    is a mean over rows. With `replayed`, each size of a share is recorded, as by replay.step().
+    """
+    return Together(model, loss, optimizer, group, replayed)
+
+
+class Together:
+    """A training step that all ranks of a group take: see step()."""
+
+    def __init__(self, model, loss, optimizer, group, replayed):
+        self.model, self.loss, self.optimizer, self.group = model, loss, optimizer, group
+        self.flat = Joint(optimizer, group)
+        self.replays = {} if replayed else None
+
+    def __call__(self, x, y):
+        share = self.group.share(len(x))
+        rows = share.stop - share.start
+        value = self.gradients(x[share], y[share], rows / len(x)) if rows else self.nothing()
+        self.flat.room.grad[-1] = value
+        self.optimizer.step()
+        return float(self.flat.room.data[-1])
+
+    def gradients(self, x, y, weight):
+        """Follow this rank's rows; return their part of the loss."""
+        if self.replays is None:
+            value = self.loss(self.model(x), y) * weight
+            self.optimizer.zero_grad()
+            value.backward()
+            return value.item()
+        key = len(x), weight
+        if key not in self.replays:
+            still = SimpleNamespace(
+                flat=self.flat, zero_grad=self.optimizer.zero_grad, step=lambda: None
+            )
+            weighed = lambda z, y: self.loss(z, y) * weight  # noqa: E731
+            self.replays[key] = replay.step(self.model, weighed, still)
+        return self.replays[key](x, y)
+
+    def nothing(self):
+        """Go along with a step that has no row for this rank."""
+        for node, _, _, room, _ in self.flat.places:
+            room[...] = 0.0
+            node.total = room
+        return 0.0
+
+
+def whole(optimizer):
+    """Return the state dict that an optimizer which works alone would have. All ranks call this."""
+    flat, state = optimizer.flat, optimizer.state_dict()
+    for name, moment in optimizer.moments.items():
+        part = np.zeros(len(flat.room.total), moment.dtype)
+        part[: moment.size] = moment
+        state[name] = flat.group.collect(part)[: flat.n]
+    return state
+
+
+def save(path, model, optimizer, **notes):
+    """Write a checkpoint, as checkpoints.save() does, from all ranks. All ranks call this.
+
+    It does not depend on how many they are: any number of ranks can go on from it.
+    """
+    state = whole(optimizer)
+    if optimizer.flat.group.rank == 0:
+        held = SimpleNamespace(state_dict=lambda: state)
+        checkpoints.save(path, model=model, optimizer=held, **notes)
+    optimizer.flat.room.gather()  # nobody goes on before it is there

@@ -1,0 +1,219 @@
+"""Processes that work on the same memory, and end together."""
+
+import multiprocessing
+import os
+import pickle
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from math import prod
+from multiprocessing.connection import wait
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+SPINS = 20_000  # looks at the mark of another worker before one that waits gives way
+give_way = getattr(os, "sched_yield", lambda: time.sleep(0))  # Windows has none
+
+
+class WorkerError(RuntimeError):
+    """A worker raised, died, or was silent for too long; the others have been ended."""
+
+
+class Block(SharedMemory):
+    """Memory that several processes see, under a name, until nobody does.
+
+    It is unmapped when the last array on it goes, so there is nothing to close.
+    """
+
+    def __init__(self, nbytes=0, name=None):
+        create = name is None
+        name = name or f"grad_{secrets.token_hex(6)}"
+        super().__init__(name, create, max(nbytes, 1) if create else 0)
+
+    def close(self):
+        """Do nothing: arrays may be on it."""
+
+
+LINE = 8  # marks of 8 bytes in a cache line: no two workers write into the same one
+
+
+class Board:
+    """A small block where every worker notes how many meetings it has come to, and names stand."""
+
+    def __init__(self, size, name=None):
+        self.block = Block(8 * LINE * (size + 1), name)
+        marks = self.block.buf.cast("q")
+        self.name_of_block, self.marks = self.block.buf[: 8 * LINE], marks[LINE::LINE]
+
+    def post(self, name):
+        """Write up the name of a block for the others."""
+        self.name_of_block[:] = name.encode().ljust(8 * LINE, b"\0")
+
+    def read(self):
+        """Return the name that was written up last."""
+        return bytes(self.name_of_block).rstrip(b"\0").decode()
+
+
+class Worker:
+    """What a worker is told: its rank, 0 to size - 1, and the ways to meet the others.
+
+    `locks` are as many as run() was asked for.
+    """
+
+    def __init__(self, rank, size, locks, board, fence):
+        self.rank, self.size, self.locks = rank, size, locks
+        self.board, self.fence = board, fence
+        self.meetings = 0
+        self.spins = SPINS if size <= os.cpu_count() else 0
+
+    def meet(self):
+        """Wait until every worker has come here; what they wrote before is then to be seen.
+
+        A worker looks at the marks of the others until they have come, which takes no call of the
+        system. The lock orders memory: without, some processors would show the mark before
+        the numbers that were written ahead of it.
+        """
+        self.meetings += 1
+        with self.fence:
+            pass
+        marks = self.board.marks
+        marks[self.rank] = self.meetings
+        for other in range(self.size):
+            looks = 0
+            while marks[other] < self.meetings:
+                looks += 1
+                if looks > self.spins:
+                    give_way() if looks < 2 * SPINS else time.sleep(0.001)
+        with self.fence:
+            pass
+
+    def share(self, shape, dtype=np.float32):
+        """Return an array of zeros that all workers see. All must call this, in the same order."""
+        nbytes = prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
+        if self.rank == 0:
+            block = Block(nbytes)
+            self.board.post(block.name)
+        self.meet()
+        if self.rank != 0:
+            block = Block(name=self.board.read())
+        self.meet()
+        if self.rank == 0:
+            block.unlink()  # the name; the memory stays while somebody has it, and no longer
+        return np.ndarray(shape, dtype, block.buf)
+
+
+def end_with(parent):
+    """End this process when its parent has ended, however that happened."""
+    parent.join()
+    os._exit(1)
+
+
+def serve(pipe, work, rank, size, locks, fence, name):
+    """Do a worker's work, and send back (True, what it returned) or (False, error, traceback)."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=end_with, args=[parent], daemon=True).start()
+    try:
+        me = Worker(rank, size, locks, Board(size, name), fence)
+        f, args = pickle.loads(work) if isinstance(work, bytes) else work
+        with threadpool_limits(1):
+            pipe.send((True, f(me, *args)))
+    except BaseException as error:
+        pipe.send((False, f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def packed(f, args, method):
+    """Return what a worker is to do, in a form that survives the way there."""
+    if multiprocessing.parent_process() is not None:
+        raise RuntimeError(
+            "a worker cannot start workers. In a script, everything that starts workers belongs "
+            'under if __name__ == "__main__": each worker imports the script'
+        )
+    if method == "fork":
+        return f, args
+    in_notebook = f.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
+    if in_notebook or "<" in f.__qualname__:
+        raise ValueError(
+            f"a worker imports the function that it is to run, and finds {f.__qualname__} nowhere: "
+            "put it at the top of a module"
+        )
+    return pickle.dumps((f, args))
+
+
+def ended(process, rank, size):
+    """Say how a worker has ended that sent nothing."""
+    process.join()
+    code = process.exitcode
+    if code < 0:
+        how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+    else:
+        how = f"ended with exit code {code} and returned nothing"
+    return WorkerError(f"worker {rank} of {size} {how}")
+
+
+def run(f, size, *args, locks=0, method="spawn", timeout=60.0):
+    """Call f(me, *args) in `size` processes; return what they returned, in the order of ranks.
+
+    `me` is a Worker, with as many locks as are asked for. f is a function of a module, arguments
+    and results go through pickle; only under method="fork", which Windows lacks and macOS advises
+    against, may f be any function. BLAS computes with one thread in each worker.
+    Raises WorkerError as soon as a worker raises or dies, or when for `timeout` seconds none has
+    come to a meeting or ended; no process and no shared memory is left then, or ever.
+    """
+    context = multiprocessing.get_context(method)
+    work = packed(f, args, method)
+    board = Board(size)
+    locks, fences = [[context.Lock() for _ in range(n)] for n in (locks, size)]
+    pipes, processes = {}, []
+    try:
+        for rank in range(size):
+            mine, theirs = context.Pipe(duplex=False)
+            process = context.Process(
+                target=serve,
+                args=(theirs, work, rank, size, locks, fences[rank], board.block.name),
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            processes.append(process)
+            pipes[mine] = rank
+        return gather(pipes, processes, board, timeout)
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        board.block.unlink()
+
+
+def gather(pipes, processes, board, timeout):
+    """Wait for what the workers return, and raise WorkerError where one will not."""
+    size = len(processes)
+    results, marks, since = [None] * size, [], time.monotonic()
+    while pipes:
+        for pipe in wait(pipes, timeout=min(timeout / 4, 1.0)):
+            rank = pipes.pop(pipe)
+            try:
+                fine, result, *more = pipe.recv()
+            except EOFError:
+                raise ended(processes[rank], rank, size) from None
+            if not fine:
+                error = WorkerError(f"worker {rank} of {size} raised {result}")
+                error.add_note(more[0])
+                raise error
+            results[rank], since = result, time.monotonic()
+        now = list(board.marks)
+        if now != marks:
+            marks, since = now, time.monotonic()
+        elif time.monotonic() - since > timeout:
+            late = min(marks[rank] for rank in pipes.values())
+            silent = [str(rank) for rank in pipes.values() if marks[rank] == late]
+            raise WorkerError(
+                f"worker {', '.join(silent)} of {size} has been silent for {timeout:g} seconds, "
+                f"after {late} meetings"
+            )
+    return results
