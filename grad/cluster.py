@@ -47,7 +47,7 @@ class Group:
 
     rank, size = 0, 1
 
-    def share(self, n):
+    def part(self, n):
         """Return this rank's slice of n things, dealt out as evenly as it goes, in order."""
         start, stop = (n * rank // self.size for rank in (self.rank, self.rank + 1))
         return slice(start, stop)
@@ -81,7 +81,7 @@ class Local(Group):
 
     def host_room(self, n, dtype):
         """Open a Room: `data` is one array for all, and everybody can read every gradient."""
-        meet, mine = self.me.meet, self.share(n)
+        meet, mine = self.me.meet, self.part(n)
         data, grads = self.me.share(n, dtype), self.me.share((self.size, n), dtype)
         parts, total = grads[:, mine], np.zeros(n // self.size, dtype)
 
@@ -145,7 +145,7 @@ class Mpi(Group):
     def host_room(self, n, dtype):
         """Open a Room in memory of this rank's own."""
         data, grad = np.zeros(n, dtype), np.zeros(n, dtype)
-        mine, total, comm = self.share(n), np.zeros(n // self.size, dtype), self.comm
+        mine, total, comm = self.part(n), np.zeros(n // self.size, dtype), self.comm
         calls = (
             lambda: comm.Bcast(data, 0),
             lambda: comm.Reduce_scatter_block(grad, total),
@@ -165,7 +165,7 @@ def nccl_room(group, n, like):
     cupy, distributed = import_module("cupy"), import_module("cupyx.distributed")
     nccl = distributed.NCCLBackend(group.size, group.rank, use_mpi=isinstance(group, Mpi))
     data, grad = cupy.zeros(n, like.dtype), cupy.zeros(n, like.dtype)
-    mine, total = group.share(n), cupy.zeros(n // group.size, like.dtype)
+    mine, total = group.part(n), cupy.zeros(n // group.size, like.dtype)
     return Room(
         data,
         grad,

@@ -97,7 +97,10 @@ def survivors(events, end):
 
 
 class Job(NamedTuple):
-    """What is to be trained, and how: `steps` batches of so many rows of x and y, drawn by seed."""
+    """What is to be trained, and how: `steps` batches of so many rows of x and y, drawn by seed.
+
+    The loss is a mean over rows.
+    """
 
     model: Module
     loss: Callable
@@ -160,22 +163,18 @@ class Seat:
         self.staleness = []
         self.moved, self.way = np.zeros(n), 0.0
 
-    def batches(self):
-        """List the rows of the batches, or shares of a batch, that are this worker's."""
-        me, batches = self.me, self.job.batches()
+    def mine(self, batches):
+        """List the rows of those batches that are this worker's, or of its share of each."""
+        me = self.me
         if not self.policy.shares:
             return list(batches[me.rank :: me.size])
         shares = [np.array_split(rows, me.size)[me.rank] for rows in batches]
         self.rate = self.job.lr * len(shares[0]) / self.job.rows
         return shares
 
-    def others(self):
-        """Count the updates that the other workers have made."""
-        return self.counts[:, 0].sum() - self.counts[self.me.rank, 0]
-
     def read(self):
         """Note that the parameters are read from here on."""
-        self.seen = self.others()
+        self.seen = self.counts.sum()
 
     def move(self, x, y):
         """Compute what a batch asks to subtract, and note how many updates have come in between."""
@@ -185,7 +184,7 @@ class Seat:
         if self.audit:
             self.moved += move
             self.way += np.abs(move).sum(dtype=np.float64)
-        self.staleness.append(int(self.others() - self.seen))
+        self.staleness.append(int(self.counts.sum() - self.seen))
         return move
 
     def wrote(self):
@@ -256,12 +255,12 @@ POLICIES = {
 }
 
 
-def work(me, policy, job, audit):
+def work(me, policy, job, batches, audit):
     """Train as one of the workers; return seconds, staleness, the moves added up, and the end."""
     seat = Seat(me, job, policy, audit)
-    mine = seat.batches()
+    mine = seat.mine(batches)
     for i in range(WARM):
-        rows = job.batches()[i % job.steps][: len(mine[0])]
+        rows = batches[i % len(batches)][: len(mine[0])]
         seat.gradient(job.x[rows], job.y[rows])
     me.meet()
     begin = perf_counter()
@@ -305,7 +304,8 @@ def train(name, size, job, *, locks=1, audit=False, method="spawn", timeout=60.0
     most, of = (job.rows, "rows") if policy.shares else (job.steps, "batches")
     if size > most:
         raise ValueError(f"{most} {of} are too few for {size} workers")
-    found = run(work, size, policy, job, audit, locks=locks, method=method, timeout=timeout)
+    plan = policy, job, job.batches(), audit
+    found = run(work, size, *plan, locks=locks, method=method, timeout=timeout)
     seconds, staleness, moved, way, ends = zip(*found, strict=True)
     model = deepcopy(job.model)
     flat = Flat(model.parameters())

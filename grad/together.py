@@ -30,7 +30,7 @@ class Joint(Flat):
             self.room.data[:n] = flat.data
         self.room.spread()
         self.move(self.room.data[:n], self.room.grad[:n])
-        self.part = group.share(len(self.room.data))
+        self.part = group.part(len(self.room.data))
         moments, mine = optimizer.moments, self.data[self.part]
         optimizer.flat = self
         optimizer.work_on(mine, self.room.total[: mine.size])
@@ -71,9 +71,9 @@ class Together:
         self.replays = {} if replayed else None
 
     def __call__(self, x, y):
-        share = self.group.share(len(x))
-        rows = share.stop - share.start
-        value = self.gradients(x[share], y[share], rows / len(x)) if rows else self.nothing()
+        mine = self.group.part(len(x))
+        rows = mine.stop - mine.start
+        value = self.gradients(x[mine], y[mine], rows / len(x)) if rows else self.nothing()
         self.flat.room.grad[-1] = value
         self.optimizer.step()
         return float(self.flat.room.data[-1])

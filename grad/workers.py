@@ -62,14 +62,13 @@ class Board:
 class Worker:
     """What a worker is told: its rank, 0 to size - 1, and the ways to meet the others.
 
-    `locks` are as many as run() was asked for.
+    `locks` are as many as run() was asked for; `own_core`: whether no other worker has its core.
     """
 
-    def __init__(self, rank, size, locks, board, fence):
-        self.rank, self.size, self.locks = rank, size, locks
+    def __init__(self, rank, size, locks, board, fence, own_core):
+        self.rank, self.size, self.locks, self.own_core = rank, size, locks, own_core
         self.board, self.fence = board, fence
         self.meetings = 0
-        self.spins = SPINS if size <= os.cpu_count() else 0
 
     def meet(self):
         """Wait until every worker has come here; what they wrote before is then to be seen.
@@ -87,8 +86,10 @@ class Worker:
             looks = 0
             while marks[other] < self.meetings:
                 looks += 1
-                if looks > self.spins:
-                    give_way() if looks < 2 * SPINS else time.sleep(0.001)
+                if looks > 2 * SPINS:
+                    time.sleep(0.001)
+                elif looks > SPINS or not self.own_core:
+                    give_way()
         with self.fence:
             pass
 
@@ -107,6 +108,20 @@ class Worker:
         return np.ndarray(shape, dtype, block.buf)
 
 
+def settle(rank, size):
+    """Give this process a core of its own, where there are enough; return whether it has one.
+
+    Left to itself, a system may put two that wait for each other on one core. macOS has no way.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return size <= os.cpu_count()
+    cores = sorted(os.sched_getaffinity(0))
+    if size > len(cores):
+        return False
+    os.sched_setaffinity(0, {cores[rank]})
+    return True
+
+
 def end_with(parent):
     """End this process when its parent has ended, however that happened."""
     parent.join()
@@ -118,7 +133,7 @@ def serve(pipe, work, rank, size, locks, fence, name):
     parent = multiprocessing.parent_process()
     threading.Thread(target=end_with, args=[parent], daemon=True).start()
     try:
-        me = Worker(rank, size, locks, Board(size, name), fence)
+        me = Worker(rank, size, locks, Board(size, name), fence, settle(rank, size))
         f, args = pickle.loads(work) if isinstance(work, bytes) else work
         with threadpool_limits(1):
             pipe.send((True, f(me, *args)))
@@ -160,7 +175,8 @@ def run(f, size, *args, locks=0, method="spawn", timeout=60.0):
 
     `me` is a Worker, with as many locks as are asked for. f is a function of a module, arguments
     and results go through pickle; only under method="fork", which Windows lacks and macOS advises
-    against, may f be any function. BLAS computes with one thread in each worker.
+    against, may f be any function. BLAS computes with one thread in each worker, and where there
+    are cores enough, each worker has one of them.
     Raises WorkerError as soon as a worker raises or dies, or when for `timeout` seconds none has
     come to a meeting or ended; no process and no shared memory is left then, or ever.
     """
@@ -212,8 +228,10 @@ def gather(pipes, processes, board, timeout):
         elif time.monotonic() - since > timeout:
             late = min(marks[rank] for rank in pipes.values())
             silent = [str(rank) for rank in pipes.values() if marks[rank] == late]
+            gone = [str(r) for r in range(size) if r not in pipes.values() and marks[r] < late]
             raise WorkerError(
                 f"worker {', '.join(silent)} of {size} has been silent for {timeout:g} seconds, "
                 f"after {late} meetings"
+                + (f"; worker {', '.join(gone)} returned before the last of them" if gone else "")
             )
     return results
