@@ -26,10 +26,11 @@ def add(cells, picks, lock=OPEN):
             cells[pick] += 1
 
 
-def count(me, rounds, cells, touched, seed=0, locked=False):
+def count(me, rounds, cells, touched, seed=0):
     """Let every worker add 1 to so many of the shared cells, so many rounds.
 
-    Which cells is drawn for each round. Returns how many additions are missing in the end.
+    Which ones is drawn for each round. They add under the lock, if there is one. Returns how many
+    additions are missing in the end.
     """
     shared = me.share(cells, np.float64)
     rng = np.random.default_rng([seed, me.rank])
@@ -38,7 +39,7 @@ def count(me, rounds, cells, touched, seed=0, locked=False):
     else:
         picks = [slice(None) if cells > 1 else 0] * rounds
     me.meet()
-    add(shared, picks, me.locks[0] if locked else OPEN)
+    add(shared, picks, [*me.locks, OPEN][0])
     me.meet()
     return int(me.size * rounds * touched - shared.sum())
 
@@ -70,11 +71,14 @@ def watched(cells, rounds, between=int, lock=OPEN):
     return events
 
 
-def timeline(me, rounds, between=int, locked=False):
-    """Let every worker add 1 to one shared cell; return its Events and the end of the cell."""
+def timeline(me, rounds, between=int):
+    """Let every worker add 1 to one shared cell, under the lock, if there is one.
+
+    Returns the worker's Events, and what the cell holds in the end.
+    """
     cell = me.share(1, np.int64)
     me.meet()
-    events = watched(cell, rounds, between, me.locks[0] if locked else OPEN)
+    events = watched(cell, rounds, between, [*me.locks, OPEN][0])
     me.meet()
     return events, cell.item(0)
 
@@ -118,8 +122,8 @@ class Job(NamedTuple):
             raise ValueError(f"a batch of {self.rows} rows cannot be drawn from {len(self.x)}")
         rng = np.random.default_rng(self.seed)
         epochs = [rng.permutation(len(self.x)) for _ in range(-(-self.steps // each))]
-        cut = [epoch[: each * self.rows].reshape(each, self.rows) for epoch in epochs]
-        return np.concatenate(cut)[: self.steps]
+        full = [epoch[: each * self.rows].reshape(each, self.rows) for epoch in epochs]
+        return np.concatenate(full)[: self.steps]
 
 
 class Still(Optimizer):
@@ -302,8 +306,8 @@ def train(name, size, job, *, locks=1, audit=False, method="spawn", timeout=60.0
     if locks < policy.locks:
         raise ValueError(f"{name} needs {policy.locks} lock, and is given {locks}")
     most, of = (job.rows, "rows") if policy.shares else (job.steps, "batches")
-    if size > most:
-        raise ValueError(f"{most} {of} are too few for {size} workers")
+    if not 1 <= size <= most:
+        raise ValueError(f"{most} {of} are work for 1 to {most} workers, not for {size}")
     plan = policy, job, job.batches(), audit
     found = run(work, size, *plan, locks=locks, method=method, timeout=timeout)
     seconds, staleness, moved, way, ends = zip(*found, strict=True)

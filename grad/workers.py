@@ -180,6 +180,8 @@ def run(f, size, *args, locks=0, method="spawn", timeout=60.0):
     Raises WorkerError as soon as a worker raises or dies, or when for `timeout` seconds none has
     come to a meeting or ended; no process and no shared memory is left then, or ever.
     """
+    if size < 1:
+        raise ValueError(f"there must be at least one worker, not {size}")
     context = multiprocessing.get_context(method)
     work = packed(f, args, method)
     board = Board(size)

@@ -128,7 +128,7 @@ def test_survivors_go_back_from_the_last_writer():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cells, touched", [(1, 1), (1000, 1000), (1000, 20)])
 def test_workers_under_a_lock_lose_nothing(method, cells, touched):
-    assert run(count, 2, 400, cells, touched, 0, True, locks=1, method=method) == [0, 0]
+    assert run(count, 2, 400, cells, touched, locks=1, method=method) == [0, 0]
 
 
 @pytest.mark.parametrize("cells, touched", [(1, 1), (1000, 1000), (1000, 20)])
@@ -152,14 +152,14 @@ def test_count_sees_what_is_lost():
     assert meetings == [0, 20]
 
 
-@pytest.mark.parametrize("locked", [False, True])
-def test_a_timeline_ends_where_its_survivors_lead(locked):
-    (ours, end), (theirs, same) = run(timeline, 2, 300, int, locked, locks=1)
+@pytest.mark.parametrize("locks", [0, 1])
+def test_a_timeline_ends_where_its_survivors_lead(locks):
+    (ours, end), (theirs, same) = run(timeline, 2, 300, locks=locks)
     assert end == same and len(ours) == len(theirs) == 300
     kept = survivors(ours + theirs, end)
     assert [event.read for event in kept] == list(range(end))
     assert set(kept) <= set(ours + theirs)
-    if locked:
+    if locks:
         assert len(kept) == 600
         events = sorted(ours + theirs)
         assert all(a.after <= b.before for a, b in pairwise(events))
@@ -364,8 +364,9 @@ def test_a_copy_is_what_parts_compute_on():
         ("alone", 2, {}, {}, "alone is one worker, not 2"),
         ("lock", 2, {}, dict(locks=0), "lock needs 1 lock, and is given 0"),
         ("parts", 2, {}, dict(locks=0), "parts needs 1 lock, and is given 0"),
-        ("reduce", 9, {}, {}, "8 rows are too few for 9 workers"),
-        ("hogwild", 3, dict(steps=2), {}, "2 batches are too few for 3 workers"),
+        ("reduce", 9, {}, {}, "8 rows are work for 1 to 8 workers, not for 9"),
+        ("hogwild", 3, dict(steps=2), {}, "2 batches are work for 1 to 2 workers, not for 3"),
+        ("hogwild", 0, {}, {}, "30 batches are work for 1 to 30 workers, not for 0"),
         ("alone", 1, dict(rows=121), {}, "a batch of 121 rows cannot be drawn from 120"),
     ],
 )
