@@ -3,7 +3,12 @@
 The public names are offered here and loaded on first use, so `import grad` costs nothing.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+if "GRAD_KEPT" in os.environ:  # started from a chapter: what it has kept so far comes first
+    __path__.insert(0, os.environ["GRAD_KEPT"])
 
 HOMES = {
     "Node": "node",

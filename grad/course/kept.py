@@ -2,13 +2,18 @@
 
 IPython still compiles, caches and reports the cell; only the namespace it runs in is another one.
 A module's first kept cell in a kernel starts the module afresh, whatever the package holds on disk.
+Processes that the notebook starts import the package with the modules as they stand in the notebook.
 """
 
 import ast
+import atexit
 import linecache
+import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from symtable import symtable
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import grad
@@ -16,6 +21,7 @@ from grad.course.cells import MARK
 from grad.course.places import PACKAGE
 
 started = {}  # module name -> what its cells bound in this kernel: a list of (names, lines)
+mirrored = {}  # module name -> the sources of its cells that ran to their end, and their names
 
 
 def load(shell):
@@ -31,9 +37,16 @@ def load(shell):
                 interactivity = "none"
             return await run_plain(shell, nodes, cell_name, interactivity, **how)
         with inside(shell, mark[1], source):
-            return await run_plain(shell, nodes, cell_name, "none", **how)
+            failed = await run_plain(shell, nodes, cell_name, "none", **how)
+        if not failed:
+            mirror(mark[1], source)
+        return failed
 
     shell.run_ast_nodes = run_ast_nodes
+    if "GRAD_KEPT" not in os.environ:
+        folder = TemporaryDirectory(prefix="grad-kept-")
+        atexit.register(folder.cleanup)
+        os.environ["GRAD_KEPT"] = folder.name  # grad/__init__.py looks there first
 
 
 def unload(shell):
@@ -73,6 +86,17 @@ def names(source):
     """The names a cell binds at its top level."""
     symbols = symtable(source, "<cell>", "exec").get_symbols()
     return [s.get_name() for s in symbols if s.is_assigned() or s.is_imported()]
+
+
+def mirror(name, source):
+    """Write the module as it stands, less what has failed, where processes to come will find it."""
+    texts = mirrored.setdefault(name, {})
+    again = set(names(source))
+    for earlier in [text for text, bound in texts.items() if bound & again]:
+        del texts[earlier]
+    texts[source] = again
+    whole = "\n\n".join(text.rstrip() + "\n" for text in texts)
+    Path(os.environ["GRAD_KEPT"], f"{name}.py").write_text(whole, encoding="utf-8")
 
 
 def remember(module, source, bound):

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-SETS = ["scalar", "levels", "tensor", "optim"]
+SETS = ["scalar", "levels", "tensor", "optim", "parallel"]
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in SETS:

@@ -15,9 +15,9 @@ def pin():
     return "not pinned: this system does not offer it"
 
 
-def worker(module, *args):
-    """Run `python -m module args` in a process of its own; return what it printed, as JSON."""
-    command = [sys.executable, "-m", module, *map(str, args)]
+def worker(module, *args, under=()):
+    """Run `python -m module args`, under a launcher if need be; return what it printed, as JSON."""
+    command = [*under, sys.executable, "-m", module, *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")

@@ -1,16 +1,26 @@
 """What chapter 10 promises: workers that end together, and policies that keep honest books."""
 
 import copy
+import multiprocessing
 import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from itertools import pairwise
-from types import SimpleNamespace
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from grad.descent import SGD
-from grad.layers import MLP, Module
+from grad.layers import MLP, Module, Sequential, flatten
 from grad.losses import cross_entropy
 from grad.policies import (
     POLICIES,
@@ -25,8 +35,8 @@ from grad.policies import (
     train,
     watched,
 )
-from grad.tensor import Tensor
-from grad.workers import WorkerError, run
+from grad.tensor import Tensor, tanh
+from grad.workers import WorkerError, gather, run
 
 METHODS = ["spawn", *["fork"] * hasattr(os, "fork")]
 
@@ -431,3 +441,417 @@ def test_delay_sets_a_limit_to_the_learning_rate(delay):
 
     assert growth(0.96 * limit) < 0.5
     assert growth(1.04 * limit) > 2.0
+
+
+# Workers: what they are told, and memory in common
+
+
+def met(me, word):
+    """Tell what this worker was told, with what it finds of BLAS and of cores."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    threads = {pool["num_threads"] for pool in threadpool_info()}
+    return SimpleNamespace(
+        told=(me.rank, me.size, word, len(me.locks)),
+        pid=os.getpid(),
+        threads=threads,
+        cores=cores,
+        own_core=me.own_core,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_results_come_in_the_order_of_ranks(method, size):
+    found = run(met, size, "word", locks=2, method=method)
+    assert [one.told for one in found] == [(rank, size, "word", 2) for rank in range(size)]
+    assert len({os.getpid(), *[one.pid for one in found]}) == size + 1
+    assert all(one.threads == {1} for one in found)
+    if not hasattr(os, "sched_getaffinity"):
+        return
+    mine = sorted(os.sched_getaffinity(0))
+    if size <= len(mine):
+        assert all(one.own_core for one in found)
+        assert [one.cores for one in found] == [[core] for core in mine[:size]]
+    else:
+        assert not any(one.own_core for one in found)
+        assert all(one.cores == mine for one in found)
+
+
+def there(name):
+    """Whether shared memory has this name."""
+    try:
+        memory = SharedMemory(name)
+    except FileNotFoundError:
+        return False
+    memory.close()
+    return True
+
+
+ASKED = [((), np.float64), (3, np.float32), ((2, 0, 3), np.float32), ((4, 5), np.int64), (1, "?")]
+
+
+def shares(me):
+    """Share arrays, write into one of them on each rank in turn, and return what is to be seen."""
+    arrays, names = [], []
+    for shape, dtype in ASKED:
+        arrays.append(me.share(shape, dtype))
+        names.append(me.board.read())
+    kinds = [(a.shape, a.dtype, bool(a.any()), a.flags.writeable) for a in arrays]
+    me.meet()
+    for i, a in enumerate(arrays):
+        if i % me.size == me.rank:
+            a[...] = i + 1
+    me.meet()
+    return kinds, [a.copy() for a in arrays], names
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_arrays_are_of_zeros_and_for_all(method):
+    for kinds, arrays, names in run(shares, 2, method=method):
+        assert kinds == [
+            (np.empty(shape).shape, np.dtype(dtype), False, True) for shape, dtype in ASKED
+        ]
+        assert not any(there(name) for name in names)
+        for i, a in enumerate(arrays):
+            np.testing.assert_array_equal(a, np.full_like(a, i + 1))
+
+
+def relay(me, rounds):
+    """Write what only this round has, meet, and count what of the others is not there yet."""
+    rows, missing = me.share((me.size, 3), np.int64), 0
+    for k in range(1, rounds + 1):
+        rows[me.rank] = k
+        me.meet()
+        missing += int((rows != k).sum())
+        me.meet()
+    return missing, me.meetings
+
+
+@pytest.mark.parametrize("size", [2, 3, (os.cpu_count() or 1) + 3])
+def test_what_was_written_before_a_meeting_is_seen_after_it(size):
+    rounds = 1000 if size == 2 else 200
+    assert run(relay, size, rounds, method=METHODS[-1]) == [(0, 2 * rounds + 2)] * size
+
+
+def test_runs_at_the_same_time_have_memory_of_their_own():
+    first, second = in_threads((run, relay, 2, 300), (run, relay, 2, 400))
+    assert first == [(0, 602)] * 2 and second == [(0, 802)] * 2
+
+
+def shared_often(me, times):
+    """Share, let go, and count what this process has open before and after."""
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(times):
+        me.share(8)
+    return len(os.listdir("/dev/fd")) - before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no list of what a process has open")
+def test_memory_that_nobody_has_any_more_is_closed():
+    run(met, 1, "", method="fork")  # what the first run opens stays: it tracks resources
+    before = len(os.listdir("/dev/fd"))
+    assert run(shared_often, 2, 20, method="fork") == [0, 0]
+    assert len(os.listdir("/dev/fd")) <= before
+
+
+def follow(me, model, loss, x, y):
+    """Follow a loss in a worker; return it, and the gradients."""
+    value = loss(model(x), y)
+    value.backward()
+    return value.item(), [p.grad for p in model.parameters()]
+
+
+def test_models_and_losses_go_to_workers_and_back():
+    rng = generator()
+    model = Sequential(flatten, MLP(12, [5, 3], act=tanh, rng=rng))
+    x, y = rng.standard_normal((4, 3, 4), np.float32), np.array([0, 1, 2, 0])
+    ((value, grads),) = run(follow, 1, model, cross_entropy, x, y)
+    assert not any(p.grad is not None for p in model.parameters())
+    expected, wanted = follow(None, model, cross_entropy, x, y)
+    assert value == pytest.approx(expected, rel=1e-6)
+    for grad, want in zip(grads, wanted, strict=True):
+        np.testing.assert_allclose(grad, want, rtol=1e-5, atol=1e-6)
+    again = pickle.loads(pickle.dumps(model))
+    assert again.layers[0] is flatten and again.layers[1].act is tanh
+    again.parameters()[0].data[...] = 0
+    assert model.parameters()[0].data.any()
+
+
+# Workers that do not end well
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+
+
+class Late:
+    """A standard output that takes its time."""
+
+    def __init__(self, path):
+        self.path, self.text = path, ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        text, self.text = self.text, ""
+        if text:
+            time.sleep(0.3)
+            self.path.write_text(text, encoding="utf-8")
+
+
+def prints(me, path):
+    """Print to an output that takes its time."""
+    sys.stdout = Late(path)
+    print("the last words")
+
+
+def test_what_a_worker_has_printed_is_not_lost(tmp_path):
+    run(prints, 1, tmp_path / "out", method=METHODS[-1])
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "the last words\n"
+
+
+def fall_silent():
+    time.sleep(100)
+
+
+def go_round():
+    while True:
+        pass
+
+
+ENDS = {
+    "raises": lambda: {}["missing"],
+    "leaves": lambda: sys.exit(3),
+    "exits": lambda: os._exit(3),
+    "ends at 0": lambda: os._exit(0),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "unpicklable": lambda: lambda: None,
+    "returns": lambda: None,
+    "sleeps": fall_silent,
+    "goes round": go_round,
+    "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "interrupts": lambda: (os.kill(os.getppid(), signal.SIGINT), fall_silent()),
+}
+
+
+def note(me, folder):
+    """Write down who this worker is, and the name of the memory that was shared last."""
+    file = folder / f"{me.rank}.note"
+    part = file.with_suffix(".part")
+    part.write_text(f"{os.getpid()} {me.board.read()}", encoding="utf-8")
+    part.replace(file)
+
+
+def until(condition, seconds=15.0):
+    """Wait until a condition holds, and no longer than so many seconds; return whether it does."""
+    end = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return holds
+
+
+def badly(me, folder, how, waiting):
+    """Come to one meeting; then worker 1 ends as it is told, and worker 0 waits for it."""
+    array = me.share(5)
+    first = me.board.read()
+    note(me, folder)
+    me.meet()
+    if me.rank == 1:
+        if waiting == "share":
+            assert until(lambda: me.board.read() != first)
+            note(me, folder)
+        return ENDS[how]()
+    return me.share(6) if waiting == "share" else array[0] + (me.meet() or 0)
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and is not yet buried does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def notes(folder):
+    """Return the pids and the names that workers have written down."""
+    found = [file.read_text(encoding="utf-8").split() for file in folder.glob("*.note")]
+    return [int(pid) for pid, _ in found], {name for _, name in found}
+
+
+def assert_nothing_is_left(folder, size=2):
+    """Fail if a worker lives, or memory that it has noted can be opened."""
+    assert not multiprocessing.active_children()
+    pids, names = notes(folder)
+    assert len(pids) == size and all(names)
+    assert os.name == "nt" or not any(alive(pid) for pid in pids)
+    assert not any(there(name) for name in names)
+
+
+SILENT = r"worker 1 of 2 has been silent for 1 seconds, after 3 meetings"
+BAD_ENDS = [
+    ("raises", r"worker 1 of 2 raised KeyError: 'missing'"),
+    ("leaves", r"worker 1 of 2 raised SystemExit: 3"),
+    ("exits", r"worker 1 of 2 ended with exit code 3 and returned nothing"),
+    ("ends at 0", r"worker 1 of 2 ended with exit code 0 and returned nothing"),
+    pytest.param("killed", r"worker 1 of 2 was killed by signal 9 \(SIGKILL\)", marks=posix),
+    ("unpicklable", r"worker 1 of 2 raised \w+Error: .*<lambda>.*"),
+    ("returns", r"worker 0 of 2 .*silent.*; worker 1 returned before the last of them"),
+    ("sleeps", SILENT),
+    ("goes round", SILENT),
+    pytest.param("stopped", SILENT, marks=posix),
+]
+
+
+def bad_end(folder, how, words, waiting, method, timeout):
+    """Let a worker end badly; return the error, when nothing was left of it in time."""
+    start = time.monotonic()
+    with pytest.raises(WorkerError) as caught:
+        run(badly, 2, folder, how, waiting, method=method, timeout=timeout)
+    assert time.monotonic() - start < timeout + 10
+    assert re.fullmatch(words, str(caught.value))
+    assert_nothing_is_left(folder)
+    return caught.value
+
+
+@pytest.mark.skipif(len(METHODS) == 1, reason="Windows has no fork")
+@pytest.mark.parametrize("how, words", BAD_ENDS)
+def test_a_worker_that_ends_badly_ends_all(tmp_path, how, words):
+    error = bad_end(tmp_path, how, words, "meet", "fork", 1.0)
+    if how == "raises":
+        assert "return ENDS[how]()" in "".join(error.__notes__)
+
+
+@pytest.mark.parametrize("how, words", [BAD_ENDS[0], BAD_ENDS[2], BAD_ENDS[4]])
+def test_a_spawned_worker_that_ends_badly_ends_all(tmp_path, how, words):
+    bad_end(tmp_path, how, words, "meet", "spawn", 60.0)
+
+
+@pytest.mark.parametrize("how, words", [BAD_ENDS[0], BAD_ENDS[4]])
+def test_memory_that_was_never_shared_in_full_goes_too(tmp_path, how, words):
+    bad_end(tmp_path, how, words, "share", METHODS[-1], 60.0)
+
+
+def test_a_spawned_worker_that_is_silent_is_named(tmp_path):
+    words = r"worker 1 of 2 has been silent for 6 seconds, after 3 meetings"
+    bad_end(tmp_path, "sleeps", words, "meet", "spawn", 6.0)
+
+
+@posix
+def test_who_interrupts_the_parent_ends_the_workers(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(badly, 2, tmp_path, "interrupts", "meet")
+    assert_nothing_is_left(tmp_path)
+
+
+@posix
+def test_a_message_that_breaks_off_is_a_worker_that_died():
+    mine, theirs = multiprocessing.Pipe(duplex=False)
+    os.write(theirs.fileno(), (1000).to_bytes(4, "big") + b"only a part")
+    theirs.close()
+    process = SimpleNamespace(join=lambda: None, exitcode=-signal.SIGKILL)
+    with mine, pytest.raises(WorkerError, match="worker 0 of 1 was killed by signal 9"):
+        gather({mine: 0}, [process], SimpleNamespace(marks=[0]), 5.0)
+
+
+ORPHANS = """
+import sys
+from pathlib import Path
+from grad.workers import run
+from test_10_races import badly
+
+if __name__ == "__main__":
+    run(badly, 2, Path(sys.argv[1]), sys.argv[2], sys.argv[3], method=sys.argv[4])
+"""
+
+
+def script(tmp_path, text, *args, **options):
+    """Start a script that finds this module."""
+    path = tmp_path / "script.py"
+    path.write_text(text, encoding="utf-8")
+    here = [str(Path(__file__).parent), *sys.path]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(here)}
+    return subprocess.Popen([sys.executable, str(path), *map(str, args)], env=env, **options)
+
+
+@posix
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("how, waiting", [("goes round", "meet"), ("sleeps", "share")])
+def test_workers_do_not_outlive_their_parent(tmp_path, method, how, waiting):
+    parent = script(tmp_path, ORPHANS, tmp_path, how, waiting, method, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: len(notes(tmp_path)[0]) == 2)
+        time.sleep(0.2)  # until both are where they stay
+    finally:
+        parent.kill()
+        parent.wait(timeout=10)
+    pids, names = notes(tmp_path)
+    assert until(lambda: not any(alive(pid) for pid in pids))
+    assert until(lambda: not any(there(name) for name in names))
+
+
+# What workers refuse
+
+UNGUARDED = """
+from grad.workers import run
+from test_10_races import met
+
+print(len(run(met, 2, "x" * {length})))
+"""
+
+
+@pytest.mark.parametrize("length", [1, 1_000_000])
+def test_a_script_that_starts_workers_when_imported_is_told_why_not(tmp_path, length):
+    text = UNGUARDED.format(length=length)
+    one = script(tmp_path, text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    out, err = one.communicate(timeout=60)
+    assert one.returncode == 1 and not out
+    assert 'under if __name__ == "__main__"' in err
+    assert "WorkerError: worker 0 of 2 ended with exit code 1 and returned nothing" in err
+
+
+def starts_workers(me):
+    return run(met, 1, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_starts_no_workers(method):
+    with pytest.raises(WorkerError, match="raised RuntimeError: a worker cannot start workers"):
+        run(starts_workers, 1, method=method)
+
+
+def test_functions_that_no_worker_could_import_are_refused():
+    def nested(me):
+        return me.rank
+
+    for f in (lambda me: me.rank, nested):
+        with pytest.raises(ValueError, match=r"finds .*<\w+>.* nowhere: put it at the top"):
+            run(f, 1)
+        if len(METHODS) == 2:
+            assert run(f, 2, method="fork") == [0, 1]
+
+
+def test_functions_of_a_notebook_are_refused(monkeypatch):
+    def cell(me):
+        return me.rank
+
+    cell.__module__, cell.__qualname__ = "__main__", "cell"
+    notebook = ModuleType("__main__")
+    notebook.cell = cell
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+    with pytest.raises(ValueError, match="finds cell nowhere: put it at the top of a module"):
+        run(cell, 1)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_there_is_at_least_one_worker(size):
+    with pytest.raises(ValueError, match=f"at least one worker, not {size}"):
+        run(met, size, "")
+
+
+def test_a_way_to_start_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="cannot find context for 'magic'"):
+        run(met, 1, "", method="magic")

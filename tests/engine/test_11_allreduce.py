@@ -1,12 +1,24 @@
 """What chapter 11 promises: every rank ends with the same sum, at the cost that was foretold."""
 
-from functools import reduce
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from functools import cache, reduce
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from grad import checkpoints, cluster
 from grad.collective import (
     ALGORITHMS,
     Message,
@@ -311,3 +323,495 @@ def test_arrays_that_do_not_match_are_refused():
     carry_out(ring(3, 4), [*np.zeros((3, 4))])  # rows of a matrix are memory of their own
     with pytest.raises(ValueError, match="of 4 entries"):
         carry_out(ring(3, 6), drawn(3, 4))
+
+
+# ---- One script, in one process, in several, under MPI
+
+BESIDE = """
+import numpy as np
+
+from grad.descent import SGD, Adam, AdamW
+from grad.layers import MLP, Sequential, flatten
+from grad.losses import cross_entropy
+from grad.tensor import tanh
+
+KINDS = {
+    "momentum": (SGD, dict(lr=0.1, momentum=0.9)),
+    "adam": (Adam, dict(lr=0.01)),
+    "adamw": (AdamW, dict(lr=0.01, weight_decay=0.1)),
+}
+ROWS = 10, 10, 7, 2, 1  # shares of different sizes, and for some ranks none
+
+
+def made(kind, dtype, seed):
+    model = Sequential(flatten, MLP(12, [9, 3], act=tanh, rng=seed))
+    for p in model.parameters():
+        p.data = p.data.astype(dtype)
+    optimizer, settings = KINDS[kind]
+    return model, optimizer(model.parameters(), **settings)
+
+
+def batches(dtype, first=0, last=50):
+    for k in range(first, last):
+        rng, rows = np.random.default_rng(k), ROWS[k % len(ROWS)]
+        yield rng.standard_normal((rows, 3, 4)).astype(dtype), rng.integers(0, 3, rows)
+
+
+def alone(model, optimizer, some):
+    losses = []
+    for x, y in some:
+        value = cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+"""
+
+TRAIN = """
+import sys
+from pathlib import Path
+
+import numpy as np
+from beside import KINDS, alone, batches, cross_entropy, made
+
+from grad import checkpoints, cluster, together
+
+group = cluster.join(timeout=30)
+folder, *resumed = map(Path, sys.argv[1:])
+found = {"told": np.array([__name__, type(group).__name__, *sys.argv[1:]])}
+
+
+def note(name, optimizer, losses):
+    found[f"{name}/losses"] = np.array(losses)
+    found[f"{name}/params"] = optimizer.flat.data.copy()
+    found[f"{name}/moments"] = np.array([m.size for m in optimizer.moments.values()])
+
+
+def unweighed(step):
+    given = step.gradients
+    step.gradients = lambda x, y, weight: given(x, y, 1 / group.size)
+
+
+for name in [*KINDS, "replayed momentum", "replayed adam", "unweighed adam", "single adam"]:
+    how, _, kind = name.rpartition(" ")
+    dtype = np.float32 if how == "single" else np.float64
+    model, optimizer = made(kind, dtype, seed=group.rank)
+    step = together.step(model, cross_entropy, optimizer, group, how == "replayed")
+    if how == "unweighed":
+        unweighed(step)
+    losses = [step(x, y) for x, y in batches(dtype, 0, 25)]
+    if not how:
+        together.save(folder / kind, model, optimizer, step=25)
+    losses += [step(x, y) for x, y in batches(dtype, 25)]
+    note(name, optimizer, losses)
+
+model, optimizer = made("adam", np.float64, seed=0)
+losses = alone(model, optimizer, batches(np.float64, 0, 10))
+step = together.step(model, cross_entropy, optimizer, group)
+note("late adam", optimizer, losses + [step(x, y) for x, y in batches(np.float64, 10)])
+
+for kind in KINDS if resumed else []:
+    model, optimizer = made(kind, np.float64, seed=7)
+    told = checkpoints.load(resumed[0] / kind, model=model, optimizer=optimizer)
+    step = together.step(model, cross_entropy, optimizer, group)
+    losses = [step(x, y) for x, y in batches(np.float64, told["step"])]
+    note(f"resumed {kind}", optimizer, losses)
+
+np.savez(folder / f"{group.rank}.npz", **found)
+sys.exit()
+"""
+
+FAIL = """
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from beside import batches, cross_entropy, made
+
+from grad import cluster, together
+
+group = cluster.join(timeout=2)
+model, optimizer = made("adam", np.float64, 0)
+step = together.step(model, cross_entropy, optimizer, group)
+for k, (x, y) in enumerate(batches(np.float64)):
+    step(x, y)
+    if k == 3:
+        maps = Path("/proc/self/maps")
+        blocks = re.findall(r"/dev/shm/\\w+", maps.read_text()) if maps.exists() else []
+        note = "\\n".join([str(os.getpid()), *blocks])
+        Path(f"{group.rank}.note").write_text(note, encoding="utf-8")
+        step(x, y)
+        if group.rank == 1:
+            ends = {
+                "raises": lambda: {}["missing"],
+                "leaves": lambda: sys.exit(3),
+                "tells": lambda: sys.exit("no more data"),
+                "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+                "sleeps": lambda: time.sleep(100),
+            }
+            ends[sys.argv[1]]()
+"""
+
+beside = {}
+exec(BESIDE, beside)  # what the script trains is trained here too, by a plain loop
+NAMES = [*beside["KINDS"], "replayed momentum", "replayed adam", "late adam"]
+
+
+def scripts(folder):
+    """Write the scripts into a folder."""
+    for name, text in [("beside", BESIDE), ("train", TRAIN), ("fail", FAIL)]:
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def mpiexec():
+    """Return the path of mpiexec, which pip puts beside Python; skip the test without MPI."""
+    found = shutil.which("mpiexec") or shutil.which("mpiexec", path=Path(sys.executable).parent)
+    if not found or not find_spec("mpi4py"):
+        pytest.skip('needs mpiexec and mpi4py: pip install "grad[mpi]"')
+    return found
+
+
+def launcher(how, *options):
+    """Return the command for "alone", "local 2", "mpi 3" and so on, without the script."""
+    kind, _, size = how.partition(" ")
+    return {
+        "alone": lambda: [sys.executable],
+        "local": lambda: [sys.executable, "-m", "grad.cluster", "-n", size, *options],
+        "mpi": lambda: [mpiexec(), "-n", size, sys.executable, "-m", "mpi4py"],
+        "plain": lambda: [mpiexec(), "-n", size, sys.executable],
+    }[kind]()
+
+
+def launch(command, folder):
+    """Run a command in a folder; return what it wrote, and how it ended."""
+    return subprocess.run(
+        [*map(str, command)], cwd=folder, capture_output=True, encoding="utf-8", timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a function that trains in a way, once, and returns what every rank has found."""
+    top, done = scripts(tmp_path_factory.mktemp("train")), {}
+
+    def train(how):
+        if how not in done:
+            folder = top / how
+            command = [*launcher(how), top / "train.py", folder]
+            if how != "local 3":
+                train("local 3")
+                command.append(top / "local 3")
+            folder.mkdir()
+            ended = launch(command, folder)  # and not where the script is
+            assert ended.returncode == 0, ended.stderr
+            done[how] = [dict(np.load(file)) for file in sorted(folder.glob("*.npz"))]
+        return done[how]
+
+    train.folder = top
+    return train
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Return a function that trains in this process, with a plain loop, once for each optimizer."""
+
+    @cache
+    def train(kind):
+        model, optimizer = beside["made"](kind, np.float64, 0)
+        losses = beside["alone"](model, optimizer, beside["batches"](np.float64))
+        return np.array(losses), optimizer.flat.data
+
+    return train
+
+
+HOWS = ["alone", "local 2", "local 3", "mpi 2", "mpi 3"]
+ways = pytest.mark.parametrize("how", HOWS)
+CLOSE = dict(rtol=1e-11, atol=1e-13)  # float64, and 200 times what was seen
+
+
+@ways
+def test_a_script_runs_unchanged(trained, how):
+    kind, _, size = how.partition(" ")
+    ranks = trained(how)
+    assert len(ranks) == int(size or 1)
+    group = {"alone": "Group", "local": "Local", "mpi": "Mpi"}[kind]
+    args = [str(trained.folder / one) for one in (how, "local 3")]
+    for found in ranks:
+        assert [*found["told"]] == ["__main__", group, *args[: 1 + (how != "local 3")]]
+
+
+@ways
+@pytest.mark.parametrize("name", NAMES)
+def test_ranks_do_what_one_process_does(trained, plain, how, name):
+    losses, params = plain(name.rpartition(" ")[2])
+    for found in trained(how):
+        np.testing.assert_allclose(found[f"{name}/losses"], losses, **CLOSE)
+        np.testing.assert_allclose(found[f"{name}/params"], params, **CLOSE)
+
+
+@ways
+def test_ranks_are_equal_to_the_last_bit(trained, how):
+    first, *others = trained(how)
+    assert any(name.startswith("single") for name in first)
+    for name in first:
+        if not name.endswith("/moments"):
+            assert all(found[name].tobytes() == first[name].tobytes() for found in others), name
+
+
+@pytest.mark.parametrize("how", HOWS[1:])
+def test_ranks_that_are_equal_may_be_wrong(trained, plain, how):
+    losses, params = plain("adam")
+    for found in trained(how):
+        assert np.abs(found["unweighed adam/params"] - params).max() > 1e-3
+        assert np.abs(found["unweighed adam/losses"] - losses).max() > 1e-3
+
+
+@ways
+def test_each_rank_has_the_moments_of_its_part(trained, how):
+    ranks = trained(how)
+    size, n = len(ranks), ranks[0]["adam/params"].size
+    for name, moments in [("momentum", 1), ("adam", 2), ("adamw", 2), ("late adam", 2)]:
+        sizes = np.array([found[f"{name}/moments"] for found in ranks])
+        assert sizes.shape == (size, moments)
+        assert (sizes.sum(0) == n).all()
+        assert sizes.max() <= (n + 1) / size + 16  # and what it takes to fill cache lines
+
+
+@pytest.mark.parametrize("kind", beside["KINDS"])
+@pytest.mark.parametrize("how", [how for how in HOWS if how != "local 3"])
+def test_fewer_ranks_go_on_from_a_checkpoint(trained, plain, how, kind):
+    losses, params = plain(kind)
+    for found in trained(how):
+        np.testing.assert_allclose(found[f"resumed {kind}/losses"], losses[25:], **CLOSE)
+        np.testing.assert_allclose(found[f"resumed {kind}/params"], params, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", beside["KINDS"])
+@pytest.mark.parametrize("how", ["local 3", "mpi 2"])
+def test_a_plain_optimizer_goes_on_from_a_checkpoint_of_ranks(trained, plain, how, kind):
+    trained(how)
+    losses, params = plain(kind)
+    model, optimizer = beside["made"](kind, np.float64, 7)
+    told = checkpoints.load(trained.folder / how / kind, model=model, optimizer=optimizer)
+    assert told == {"step": 25}
+    found = beside["alone"](model, optimizer, beside["batches"](np.float64, 25))
+    np.testing.assert_allclose(found, losses[25:], **CLOSE)
+    np.testing.assert_allclose(optimizer.flat.data, params, **CLOSE)
+
+
+# ---- Ranks that do not end well
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and is not yet buried does not."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def failed(folder, command, seconds):
+    """Run a script that fails; return what it wrote. It has to end in time, and leave nothing."""
+    start = time.monotonic()
+    ended = launch(command, scripts(folder))
+    assert time.monotonic() - start < seconds
+    assert ended.returncode != 0
+    notes = [file.read_text(encoding="utf-8").split() for file in folder.glob("*.note")]
+    assert len(notes) == 2
+    pids = [int(note[0]) for note in notes]
+    if os.name != "nt":
+        end = time.monotonic() + 10
+        while any(map(alive, pids)) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not any(map(alive, pids))
+    blocks = [block for block in chain(*[note[1:] for note in notes]) if Path(block).exists()]
+    for block in blocks:
+        Path(block).unlink(missing_ok=True)
+    assert not blocks
+    return ended
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+
+
+@pytest.mark.parametrize(
+    "how, words",
+    [
+        ("raises", "worker 1 of 2 raised KeyError: 'missing'"),
+        ("leaves", "worker 1 of 2 raised SystemExit: 3"),
+        ("tells", "worker 1 of 2 raised SystemExit: no more data"),
+        pytest.param("killed", "worker 1 of 2 was killed by signal 9 (SIGKILL)", marks=posix),
+        ("sleeps", "worker 1 of 2 has been silent for 5 seconds"),
+    ],
+)
+def test_a_local_rank_that_ends_badly_ends_all(tmp_path, how, words):
+    command = [*launcher("local 2", "--timeout", "5"), "fail.py", how]
+    ended = failed(tmp_path, command, seconds=30)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(words)
+    if how == "raises":
+        assert 'fail.py", line' in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "start, how, words",
+    [
+        ("mpi 2", "raises", r"(?s)rank 1 of 2 raised.*KeyError: 'missing'"),
+        ("plain 2", "raises", r"(?s)rank 1 of 2 raised.*KeyError: 'missing'"),
+        ("mpi 2", "leaves", r"(?i)abort.*\b3\b"),
+        ("plain 2", "leaves", "rank 0 of 2 has waited 2 seconds for the others"),
+        pytest.param("mpi 2", "killed", "(?i)signal:? 9", marks=posix),
+        ("mpi 2", "sleeps", "rank 0 of 2 has waited 2 seconds for the others: one of .* silent"),
+    ],
+)
+def test_an_mpi_rank_that_ends_badly_ends_all(tmp_path, start, how, words):
+    ended = failed(tmp_path, [*launcher(start), "fail.py", how], seconds=30)
+    assert re.search(words, ended.stdout + ended.stderr)
+    assert how != "raises" or "has waited" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["-n", "0", "fail.py"], "-n must be at least 1, not 0"),
+        (["-n", "-2", "fail.py"], "-n must be at least 1, not -2"),
+        (["missing.py"], "there is no script missing.py"),
+    ],
+)
+def test_the_launcher_says_what_it_cannot_launch(tmp_path, options, words):
+    ended = launch([sys.executable, "-m", "grad.cluster", *options], scripts(tmp_path))
+    assert ended.returncode == 2 and words in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_mpiexec_without_mpi4py_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # as if it were not installed
+    for sign in cluster.MPI_SIGNS:
+        monkeypatch.delenv(sign, raising=False)
+    assert type(cluster.join()) is cluster.Group
+    for sign in cluster.MPI_SIGNS:
+        with monkeypatch.context() as started:
+            started.setenv(sign, "0")
+            with pytest.raises(ModuleNotFoundError, match=r'pip install "grad\[mpi\]"'):
+                cluster.join()
+
+
+# ---- Groups and rooms
+
+
+@given(sizes, st.integers(0, 99))
+def test_parts_are_dealt_out_in_order_and_evenly(size, n):
+    parts = []
+    for rank in range(size):
+        group = cluster.Group()
+        group.rank, group.size = rank, size
+        parts.append(range(n)[group.part(n)])
+    assert [i for part in parts for i in part] == list(range(n))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_room_has_a_part_for_each_rank():
+    group = cluster.Group()
+    group.size = 3
+    with pytest.raises(ValueError, match="4 entries do not go evenly to 3 ranks"):
+        group.room(4, np.zeros(1))
+
+
+class FakeNCCL:
+    """What NCCLBackend offers, for ranks that are threads: counts are what each rank has."""
+
+    posted, asked, meeting = {}, [], threading.Barrier(2)
+
+    def __init__(self, n_devices, rank, use_mpi=False):
+        self.asked.append((n_devices, rank, use_mpi))
+        self.size, self.rank = n_devices, rank
+
+    def arrive(self, array):
+        """Return what all ranks have come with."""
+        self.posted[self.rank] = array.copy()
+        self.meeting.wait(timeout=10)
+        arrays = [self.posted[rank] for rank in range(self.size)]
+        self.meeting.wait(timeout=10)
+        return arrays
+
+    def broadcast(self, array, root=0):
+        array[...] = self.arrive(array)[root]
+
+    def reduce_scatter(self, source, target, count, op="sum"):
+        assert op == "sum" and len(target) == count == len(source) // self.size
+        target[...] = sum(self.arrive(source)).reshape(self.size, count)[self.rank]
+
+    def all_gather(self, source, target, count):
+        assert len(source) == count == len(target) // self.size
+        assert not np.shares_memory(source, target)
+        target[...] = np.concatenate(self.arrive(source))
+
+
+@pytest.mark.parametrize("kind", [cluster.Local, cluster.Mpi])
+def test_what_a_room_asks_of_nccl(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(zeros=np.zeros))
+    monkeypatch.setitem(sys.modules, "cupyx.distributed", SimpleNamespace(NCCLBackend=FakeNCCL))
+    monkeypatch.setattr(FakeNCCL, "asked", [])
+    like, ends = SimpleNamespace(dtype=np.dtype(np.float32)), {}
+
+    def rank_of(rank):
+        group = object.__new__(kind)
+        group.rank, group.size = rank, 2
+        room = group.room(32, like)
+        assert room.data.dtype == room.grad.dtype == room.total.dtype == np.float32
+        room.data[:] = 10 + rank
+        room.spread()
+        begin = room.data.copy()
+        room.grad[:] = np.arange(32) * (rank + 1)
+        room.reduce()
+        room.data[group.part(32)] -= room.total
+        room.gather()
+        ends[rank] = begin, room.total, room.data
+
+    threads = [threading.Thread(target=rank_of, args=[rank]) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(FakeNCCL.asked) == [(2, rank, kind is cluster.Mpi) for rank in range(2)]
+    for rank in range(2):
+        begin, total, data = ends[rank]
+        assert (begin == 10).all()
+        np.testing.assert_array_equal(total, 3 * np.arange(32)[16 * rank : 16 * (rank + 1)])
+        np.testing.assert_array_equal(data, 10 - 3 * np.arange(32))
+
+
+ON_GPUS = """
+import cupy
+
+from grad import cluster
+
+group = cluster.join(timeout=30)
+cupy.cuda.Device(group.rank).use()
+room = group.room(32, cupy.zeros(1, cupy.float32))
+room.data[:] = group.rank
+room.spread()
+room.grad[:] = group.rank + 1
+room.reduce()
+room.data[group.part(32)] -= room.total
+room.gather()
+assert (room.data.get() == -3).all()
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["local 2", "mpi 2"])
+def test_gpus_meet_under_nccl(tmp_path, how):
+    cupy = pytest.importorskip("cupy", reason="needs CuPy and two GPUs")
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs CuPy and two GPUs")
+    (tmp_path / "gpus.py").write_text(ON_GPUS, encoding="utf-8")
+    ended = launch([*launcher(how), "gpus.py"], tmp_path)
+    assert ended.returncode == 0, ended.stderr

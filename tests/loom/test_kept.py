@@ -9,6 +9,11 @@ from nbformat import v4
 from grad.course import tidy
 from grad.course.places import PACKAGE
 
+PROCESS = """\
+import subprocess
+words = [sys.executable, "-c", "from grad.node import Node, root; print(root(Node.limit * 12))"]
+print(subprocess.run(words, capture_output=True, text=True).stdout)
+"""
 NODE = """\
 #| export node
 class Node:
@@ -39,6 +44,7 @@ CELLS = {
     "inside": "sorted(name for name in vars(grad.node) if not name.startswith('__'))",
     "source of the class": "print(inspect.getsource(Node))",
     "source of the function": "print(inspect.getsource(root))",
+    "a process": PROCESS,
     "pickle": "pickle.loads(pickle.dumps(Node)) is Node, pickle.loads(pickle.dumps(root)) is root",
     "help": "help(grad.node)",
     "a traceback": "Node().half()",
@@ -53,6 +59,7 @@ CELLS = {
     "rebound": "root(4), root is grad.node.root",
     "edited": NODE.replace("limit = 3", "limit = 4\n    more = 5"),
     "the edited class": "print(inspect.getsource(Node)); Node.limit, Node is grad.node.Node",
+    "a process afterwards": PROCESS,
     "the function still": "print(inspect.getsource(root))",
     "shows nothing": "#| export node\nC = 5\nC",
     "last value": "_, 'C' in globals(), '_' in vars(grad.node)",
@@ -86,6 +93,11 @@ def text_of(outputs):
         else:
             parts.append(output.get("text") or output.data["text/plain"])
     return re.sub(r"\x1b\[[0-9;]*m", "", "".join(parts))
+
+
+def test_a_process_imports_what_was_kept_as_it_stands(shown):
+    assert shown["a process"].strip() == "6.0"
+    assert float(shown["a process afterwards"]) == 48**0.5
 
 
 def test_the_first_kept_cell_starts_the_module_afresh(shown):

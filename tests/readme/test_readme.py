@@ -48,6 +48,19 @@ def test_the_training_examples_learn():
     assert scope["loss"] < 0.2 and scope["step"].program
 
 
+def test_the_script_for_many_ranks_comes_to_the_same_on_one_and_on_two(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(PYTHON[5], encoding="utf-8")
+    launched = [sys.executable, "-m", "grad.cluster", "-n", "2", str(script)]
+    said = [
+        subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        for words in ([sys.executable, str(script)], launched)
+    ]
+    assert [text.split()[0] for text in said] == ["1", "2"]
+    one, two = (float(text.split()[-1]) for text in said)
+    assert abs(one - two) < 1e-3 * one < 0.2e-3
+
+
 def test_the_table_names_every_chapter_and_asks_its_question():
     rows = re.findall(r"^\| (\d+) \| \[(.+?)\]\((.+?)\) \| (.+?) \| (.+?) \|", README, re.MULTILINE)
     assert [row[2] for row in rows] == [
