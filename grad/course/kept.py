@@ -2,7 +2,7 @@
 
 IPython still compiles, caches and reports the cell; only the namespace it runs in is another one.
 A module's first kept cell in a kernel starts the module afresh, whatever the package holds on disk.
-Processes that the notebook starts import the package with the modules as they stand in the notebook.
+Processes that a notebook starts import the modules as they stand in the notebook.
 """
 
 import ast

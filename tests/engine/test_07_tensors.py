@@ -1,8 +1,8 @@
 """What chapter 7 promises: the same rules on arrays, and what the graph holds of them."""
 
 import copy
-import pickle
 import gc
+import pickle
 import random
 import subprocess
 import sys

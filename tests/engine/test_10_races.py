@@ -22,19 +22,8 @@ from threadpoolctl import threadpool_info
 from grad.descent import SGD
 from grad.layers import MLP, Module, Sequential, flatten
 from grad.losses import cross_entropy
-from grad.policies import (
-    POLICIES,
-    Event,
-    Job,
-    Seat,
-    add,
-    count,
-    delayed,
-    survivors,
-    timeline,
-    train,
-    watched,
-)
+from grad.policies import POLICIES, Job, Seat, delayed, train
+from grad.races import Event, add, count, survivors, timeline, watched
 from grad.tensor import Tensor, tanh
 from grad.workers import WorkerError, gather, run
 
