@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ import numpy as np
 from grad.workers import WorkerError, run
 
 HERE = []  # the Worker that this process is, if it was launched as one
-MPI_SIGNS = "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"  # mpiexec leaves one of them
+MPI_SIGNS = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"  # mpiexec leaves one of them
 
 
 class Room(NamedTuple):
@@ -74,7 +75,10 @@ class Group:
 
 
 class Local(Group):
-    """The processes that one launcher has started on this machine, with memory in common."""
+    """The processes that one launcher has started on this machine, with memory in common.
+
+    The parameters are in it: what a rank writes there between steps, all have written.
+    """
 
     def __init__(self, me):
         self.me, self.rank, self.size = me, me.rank, me.size
@@ -86,18 +90,19 @@ class Local(Group):
         parts, total = grads[:, mine], np.zeros(n // self.size, dtype)
 
         def reduce():
-            meet()
+            meet("reduce")
             np.add(parts[0], parts[1], out=total)
             for part in parts[2:]:
                 np.add(total, part, out=total)
 
-        return Room(data, grads[self.rank], total, meet, reduce, meet)
+        spread, gather = partial(meet, "spread"), partial(meet, "gather")
+        return Room(data, grads[self.rank], total, spread, reduce, gather)
 
     def collect(self, part):
         """Return the parts of all ranks in one array."""
         whole = self.me.share((self.size, *part.shape), part.dtype)
         whole[self.rank] = part
-        self.me.meet()
+        self.me.meet("collect")
         return whole.reshape(-1)
 
 
@@ -115,7 +120,13 @@ class Mpi(Group):
         """End all ranks, for this one has raised an error."""
         print(f"rank {self.rank} of {self.size} raised", file=sys.stderr)
         traceback.print_exception(*error)
+        self.end()
+
+    def end(self):
+        """End all ranks, once what this one has said may have reached the launcher."""
+        sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(0.2)
         self.comm.Abort(1)
 
     def watch(self):
@@ -128,17 +139,18 @@ class Mpi(Group):
                     f"rank {self.rank} of {self.size} has waited {self.timeout:g} seconds for the "
                     "others: one of them is silent",
                     file=sys.stderr,
-                    flush=True,
                 )
-                self.comm.Abort(1)
+                self.end()
 
     def together(self, call):
         """Return a function that makes a collective call, while watch() looks at the clock."""
 
         def timed():
             self.since = time.monotonic()
-            call()
-            self.since = None
+            try:
+                call()
+            finally:
+                self.since = None
 
         return timed
 
@@ -161,7 +173,7 @@ class Mpi(Group):
 
 
 def nccl_room(group, n, like):
-    """Open a Room on the GPU of each rank, whose meetings NCCL arranges."""
+    """Open a Room on the GPU that each rank has chosen, whose meetings NCCL arranges, unwatched."""
     cupy, distributed = import_module("cupy"), import_module("cupyx.distributed")
     nccl = distributed.NCCLBackend(group.size, group.rank, use_mpi=isinstance(group, Mpi))
     data, grad = cupy.zeros(n, like.dtype), cupy.zeros(n, like.dtype)
@@ -184,7 +196,8 @@ def join(timeout=300.0):
     """
     if HERE:
         return Local(HERE[0])
-    if not any(sign in os.environ for sign in MPI_SIGNS):
+    size = max(int(os.environ.get(sign, 1)) for sign in MPI_SIGNS)
+    if size == 1:
         return Group()
     try:
         mpi = import_module("mpi4py.MPI")
@@ -193,7 +206,12 @@ def join(timeout=300.0):
             "this process was started by mpiexec, but mpi4py is not installed: "
             'pip install "grad[mpi]"'
         ) from None
-    return Mpi(mpi, timeout) if mpi.COMM_WORLD.size > 1 else Group()
+    if mpi.COMM_WORLD.size == 1:
+        raise RuntimeError(
+            f"mpiexec started {size} ranks, and mpi4py sees one: this mpiexec belongs to another "
+            "MPI than that of mpi4py"
+        )
+    return Mpi(mpi, timeout)
 
 
 def play(me, path, args):

@@ -163,6 +163,8 @@ class Optimizer:
 
     def state_dict(self):
         """Return a copy of what the next step depends on beside parameters and gradients."""
+        if any(a.size < self.flat.data.size for a in self.moments.values()):
+            raise RuntimeError("this optimizer has a part of the moments: use together.save()")
         return self.numbers() | {name: a.copy() for name, a in self.moments.items()}
 
     def check_state_dict(self, state):

@@ -5,6 +5,7 @@ What each rank holds of an optimizer's moments is its part alone (ZeRO, stage 1:
 """
 
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 
@@ -12,6 +13,18 @@ from grad import checkpoints, replay
 from grad.descent import Flat
 
 LINE = 16  # parts begin this many entries apart, so that no two ranks write into one cache line
+
+
+def alike(group, **numbers):
+    """Refuse ranks that do not begin with the same numbers."""
+    mine = np.array([*numbers.values()], float)
+    ranks = group.collect(mine).reshape(group.size, -1)
+    different = [name for name, row in zip(numbers, ranks.T, strict=True) if len({*row}) > 1]
+    if different:
+        raise ValueError(
+            f"the ranks do not begin alike, but differ in {', '.join(different)}: all build the "
+            "same model and load the same checkpoint"
+        )
 
 
 class Joint(Flat):
@@ -22,7 +35,11 @@ class Joint(Flat):
     """
 
     def __init__(self, optimizer, group):
+        if isinstance(optimizer.flat, Joint):
+            raise ValueError("this optimizer is at work in a group: make one step() for it")
         flat, n = optimizer.flat, optimizer.flat.data.size
+        numbers = {name: float(a.sum()) for name, a in optimizer.moments.items()}
+        alike(group, parameters=n, steps=optimizer.steps, lr=optimizer.lr, **numbers)
         self.params, self.group, self.n = flat.params, group, n
         width = LINE * group.size
         self.room = group.room(-(-(n + 1) // width) * width, flat.data)  # n + 1: and the loss
@@ -56,8 +73,12 @@ def step(model, loss, optimizer, group, replayed=False):
 
     All ranks are given the same batch, and the same code with or without a group: each follows its
     share of the rows, and weighs it by how many they are. How many ranks there are changes the
-    result by rounding alone, and all of them have the same, to the last bit. `loss(model(x), y)`
+    gradient by rounding alone, and all of them move alike, to the last bit. `loss(model(x), y)`
     is a mean over rows. With `replayed`, each size of a share is recorded, as by replay.step().
+
+    Gradients are summed within the step: there is none to clip or to look at outside, and neither
+    optimizer.step() nor training.fit() is for this optimizer. Where layers draw random numbers,
+    each rank has a stream of its own. An error on one rank ends the step for good.
     """
     return Together(model, loss, optimizer, group, replayed)
 
@@ -69,13 +90,28 @@ class Together:
         self.model, self.loss, self.optimizer, self.group = model, loss, optimizer, group
         self.flat = Joint(optimizer, group)
         self.replays = {} if replayed else None
+        self.broken = False
+        modules = getattr(model, "modules", list)()
+        if group.size > 1:
+            for module in modules:
+                for name, rng in vars(module).items():
+                    if isinstance(rng, np.random.Generator):
+                        setattr(module, name, rng.spawn(group.size)[group.rank])
+        moved, named = {*optimizer.flat.params}, getattr(model, "named_parameters", list)()
+        alike(group, **{name: crc32(p.data.tobytes()) for name, p in named if p not in moved})
 
     def __call__(self, x, y):
+        if not 0 < len(x) == len(y):
+            raise ValueError(f"a batch of {len(x)} rows has {len(y)} targets")
+        if self.broken:
+            raise RuntimeError("an earlier step ended in an error: the other ranks are elsewhere")
+        self.broken = True
         mine = self.group.part(len(x))
         rows = mine.stop - mine.start
         value = self.gradients(x[mine], y[mine], rows / len(x)) if rows else self.nothing()
         self.flat.room.grad[-1] = value
         self.optimizer.step()
+        self.broken = False
         return float(self.flat.room.data[-1])
 
     def gradients(self, x, y, weight):
@@ -104,7 +140,7 @@ class Together:
 
 def whole(optimizer):
     """Return the state dict that an optimizer which works alone would have. All ranks call this."""
-    flat, state = optimizer.flat, optimizer.state_dict()
+    flat, state = optimizer.flat, optimizer.numbers()
     for name, moment in optimizer.moments.items():
         part = np.zeros(len(flat.room.total), moment.dtype)
         part[: moment.size] = moment

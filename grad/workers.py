@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from math import prod
 from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
+from zlib import crc32
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,6 +36,9 @@ class Block(SharedMemory):
         create = name is None
         name = name or f"grad_{secrets.token_hex(6)}"
         super().__init__(name, create, max(nbytes, 1) if create else 0)
+        if getattr(self, "_fd", -1) >= 0:  # the mapping has a descriptor of its own
+            os.close(self._fd)
+            self._fd = -1
 
     def close(self):
         """Do nothing: arrays may be on it."""
@@ -43,12 +48,16 @@ LINE = 8  # marks of 8 bytes in a cache line: no two workers write into the same
 
 
 class Board:
-    """A small block where every worker notes how many meetings it has come to, and names stand."""
+    """A small block where every worker notes its meetings, in a line of its own, and names stand.
+
+    A line begins with how many meetings the worker has come to. The next two words tell what the
+    last two were, by turns: nobody can be further ahead of another than that.
+    """
 
     def __init__(self, size, name=None):
         self.block = Block(8 * LINE * (size + 1), name)
-        marks = self.block.buf.cast("q")
-        self.name_of_block, self.marks = self.block.buf[: 8 * LINE], marks[LINE::LINE]
+        self.name_of_block, words = self.block.buf[: 8 * LINE], self.block.buf.cast("q")[LINE:]
+        self.marks, *self.kinds = (words[i::LINE] for i in range(3))
 
     def post(self, name):
         """Write up the name of a block for the others."""
@@ -70,14 +79,17 @@ class Worker:
         self.board, self.fence = board, fence
         self.meetings = 0
 
-    def meet(self):
+    def meet(self, what="meet"):
         """Wait until every worker has come here; what they wrote before is then to be seen.
 
         A worker looks at the marks of the others until they have come, which takes no call of the
-        system. The lock orders memory: without, some processors would show the mark before
-        the numbers that were written ahead of it.
+        system. Some processors might show a mark before the numbers that were written ahead of it;
+        a lock of the system, which POSIX has synchronize memory, is taken against that.
+        Raises RuntimeError where another worker has come to something else.
         """
         self.meetings += 1
+        kinds, kind = self.board.kinds[self.meetings % 2], crc32(what.encode())
+        kinds[self.rank] = kind
         with self.fence:
             pass
         marks = self.board.marks
@@ -92,6 +104,12 @@ class Worker:
                     give_way()
         with self.fence:
             pass
+        for other in range(self.size):
+            if kinds[other] != kind:
+                raise RuntimeError(
+                    f"this worker has come to {what}, and worker {other} to something else: all "
+                    "must call the same, in the same order"
+                )
 
     def share(self, shape, dtype=np.float32):
         """Return an array of zeros that all workers see. All must call this, in the same order."""
@@ -99,10 +117,10 @@ class Worker:
         if self.rank == 0:
             block = Block(nbytes)
             self.board.post(block.name)
-        self.meet()
+        self.meet("share")
         if self.rank != 0:
             block = Block(name=self.board.read())
-        self.meet()
+        self.meet("share")
         if self.rank == 0:
             block.unlink()  # the name; the memory stays while somebody has it, and no longer
         return np.ndarray(shape, dtype, block.buf)
@@ -129,14 +147,19 @@ def end_with(parent):
 
 
 def serve(pipe, work, rank, size, locks, fence, name):
-    """Do a worker's work, and send back (True, what it returned) or (False, error, traceback)."""
+    """Do a worker's work, and send back (True, what it returned) or (False, error, traceback).
+
+    What is not given as `work` comes through the pipe.
+    """
     parent = multiprocessing.parent_process()
     threading.Thread(target=end_with, args=[parent], daemon=True).start()
     try:
         me = Worker(rank, size, locks, Board(size, name), fence, settle(rank, size))
-        f, args = pickle.loads(work) if isinstance(work, bytes) else work
+        f, args = work or pickle.loads(pipe.recv_bytes())
         with threadpool_limits(1):
-            pipe.send((True, f(me, *args)))
+            result = f(me, *args)
+        sys.stdout.flush()
+        pipe.send((True, result))
     except BaseException as error:
         pipe.send((False, f"{type(error).__name__}: {error}", traceback.format_exc()))
 
@@ -184,22 +207,26 @@ def run(f, size, *args, locks=0, method="spawn", timeout=60.0):
         raise ValueError(f"there must be at least one worker, not {size}")
     context = multiprocessing.get_context(method)
     work = packed(f, args, method)
+    sent = isinstance(work, bytes)
     board = Board(size)
     locks, fences = [[context.Lock() for _ in range(n)] for n in (locks, size)]
     pipes, processes = {}, []
     try:
         for rank in range(size):
-            mine, theirs = context.Pipe(duplex=False)
-            process = context.Process(
-                target=serve,
-                args=(theirs, work, rank, size, locks, fences[rank], board.block.name),
-                daemon=True,
-            )
+            mine, theirs = context.Pipe()
+            told = None if sent else work, rank, size, locks, fences[rank], board.block.name
+            process = context.Process(target=serve, args=(theirs, *told), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
             pipes[mine] = rank
-        return gather(pipes, processes, board, timeout)
+        for pipe in pipes if sent else ():
+            with suppress(OSError):  # a worker that died already is found out next
+                pipe.send_bytes(work)
+        results = gather(pipes, processes, board, timeout)
+        for process in processes:
+            process.join(timeout)  # it may have to write what it printed
+        return results
     finally:
         for process in processes:
             process.kill()
@@ -217,7 +244,7 @@ def gather(pipes, processes, board, timeout):
             rank = pipes.pop(pipe)
             try:
                 fine, result, *more = pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 raise ended(processes[rank], rank, size) from None
             if not fine:
                 error = WorkerError(f"worker {rank} of {size} raised {result}")
