@@ -9,6 +9,7 @@ A script asks join() for its group, and runs unchanged as
 
 import argparse
 import os
+import re
 import runpy
 import sys
 import threading
@@ -113,8 +114,19 @@ class Mpi(Group):
         self.mpi, self.comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         self.timeout, self.since = timeout, None
+        self.remove_names()
         sys.excepthook = self.abort
         threading.Thread(target=self.watch, daemon=True).start()
+
+    def remove_names(self):
+        """Remove the names of memory that MPICH shares: an aborted job would leave it behind.
+
+        The memory stays while a rank has it, and no longer. Linux alone tells where it is.
+        """
+        self.comm.Barrier()  # all ranks of this machine have found it
+        maps = Path("/proc/self/maps")
+        for name in re.findall(r"/dev/shm/mpich_\S+", maps.read_text() if maps.exists() else ""):
+            Path(name).unlink(missing_ok=True)
 
     def abort(self, *error):
         """End all ranks, for this one has raised an error."""

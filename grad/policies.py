@@ -13,13 +13,13 @@ from grad.descent import Flat, Optimizer
 from grad.layers import Module
 from grad.replay import step
 from grad.training import evaluate
-from grad.workers import run
+from grad.workers import LINE, run
 
 
 class Job(NamedTuple):
     """What is to be trained, and how: `steps` batches of so many rows of x and y, drawn by seed.
 
-    The loss is a mean over rows.
+    The loss is a mean over rows. A model that draws random numbers draws the same in all workers.
     """
 
     model: Module
@@ -70,7 +70,7 @@ class Seat:
         n = still.flat.data.size
         self.params = me.share(n, still.flat.data.dtype)
         self.moves = me.share((me.size, n), self.params.dtype)
-        self.counts = me.share((me.size, 8), np.int64)  # a cache line for each
+        self.counts = me.share((me.size, LINE), np.int64)  # a cache line for each
         if me.rank == 0:
             self.params[...] = still.flat.data
         me.meet()
@@ -81,7 +81,7 @@ class Seat:
         self.doors = list(zip(me.locks, cut(n, len(me.locks)), strict=True))
         self.part = cut(n, me.size)[me.rank]
         self.staleness = []
-        self.moved, self.way = np.zeros(n), 0.0
+        self.moved, self.way = np.zeros(n if audit else 0), 0.0
 
     def mine(self, batches):
         """List the rows of those batches that are this worker's, or of its share of each."""
@@ -110,6 +110,7 @@ class Seat:
     def wrote(self):
         """Count an update of this worker."""
         self.counts[self.me.rank, 0] += 1
+        self.me.beat()
 
 
 def hogwild(seat, x, y):
@@ -188,16 +189,17 @@ def work(me, policy, job, batches, audit):
         policy.turn(seat, job.x[rows], job.y[rows])
     seconds = perf_counter() - begin
     me.meet()
-    return seconds, seat.staleness, seat.moved, seat.way, seat.params.copy()
+    end = seat.params.copy() if me.rank == 0 else None
+    return seconds, seat.staleness, seat.moved, seat.way, end
 
 
 class Report(NamedTuple):
     """What came of a training: the parameters, and the loss over all the data with them.
 
     `seconds` are those of the slowest worker, from its first step to its last. `staleness` lists
-    for every step how many updates of others fell between its reading and its writing. `lost` is
-    the share of the workers' moves that the parameters have not made, None without an audit;
-    what float32 rounds away is in it.
+    for every step how many updates of others fell between its reading and its writing. `lost`, None
+    without an audit, is how far the parameters are from the sum of all moves, as a share of the way
+    moved: at least so much was lost, for losses of opposite sign cancel. Rounding is in it.
     """
 
     params: np.ndarray

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -293,7 +294,9 @@ def seat_for(name, job, me):
 
 def stand_in(locks=()):
     """Worker 0 of 2, without the other."""
-    return SimpleNamespace(rank=0, size=2, locks=list(locks), share=np.zeros, meet=lambda: None)
+    return SimpleNamespace(
+        rank=0, size=2, locks=list(locks), share=np.zeros, meet=lambda: None, beat=int
+    )
 
 
 class Door(Open):
@@ -448,6 +451,32 @@ def met(me, word):
     )
 
 
+def works_alone(me, seconds, beats):
+    """Come to no meeting for some time, and tell of it or not."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+        if beats:
+            me.beat()
+    return me.rank
+
+
+def test_who_comes_to_no_meeting_and_beats_is_not_silent():
+    assert run(works_alone, 2, 3.0, True, timeout=1.5) == [0, 1]
+    with pytest.raises(WorkerError, match=r"worker 0, 1 of 2 .* silent for 0\.8 s"):
+        run(works_alone, 2, 30.0, False, timeout=0.8)
+
+
+def test_two_who_ask_for_different_arrays_are_told():
+    with pytest.raises(WorkerError, match=r"RuntimeError: this worker has come to share\(\d+, "):
+        run(asks, 2, timeout=20.0)
+
+
+def asks(me):
+    """Ask for an array that the others have another idea of."""
+    return me.share(10 + me.rank).shape
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_results_come_in_the_order_of_ranks(method, size):
@@ -522,6 +551,19 @@ def test_what_was_written_before_a_meeting_is_seen_after_it(size):
     assert run(relay, size, rounds, method=METHODS[-1]) == [(0, 2 * rounds + 2)] * size
 
 
+def come_to(me, doings):
+    """Do what the rank is told, in order."""
+    for doing in doings[me.rank]:
+        me.share(3) if doing == "share" else me.meet(doing)
+
+
+@pytest.mark.parametrize("doings", [(["meet"], ["reduce"]), (["a", "share"], ["a", "a", "a"])])
+def test_workers_that_come_to_different_meetings_are_told(doings):
+    with pytest.raises(WorkerError, match=r"this worker has come to .* something else: all must"):
+        run(come_to, 2, doings, method=METHODS[-1], timeout=20.0)
+    run(come_to, 2, [doings[0]] * 2, method=METHODS[-1], timeout=20.0)
+
+
 def test_runs_at_the_same_time_have_memory_of_their_own():
     first, second = in_threads((run, relay, 2, 300), (run, relay, 2, 400))
     assert first == [(0, 602)] * 2 and second == [(0, 802)] * 2
@@ -587,14 +629,18 @@ class Late:
             self.path.write_text(text, encoding="utf-8")
 
 
-def prints(me, path):
-    """Print to an output that takes its time."""
+def prints(me, path, wrong):
+    """Print to an output that takes its time, and perhaps raise."""
     sys.stdout = Late(path)
     print("the last words")
+    if wrong:
+        raise ValueError("wrong")
 
 
-def test_what_a_worker_has_printed_is_not_lost(tmp_path):
-    run(prints, 1, tmp_path / "out", method=METHODS[-1])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_what_a_worker_has_printed_is_not_lost(tmp_path, wrong):
+    with pytest.raises(WorkerError, match="wrong") if wrong else nullcontext():
+        run(prints, 1, tmp_path / "out", wrong, method=METHODS[-1])
     assert (tmp_path / "out").read_text(encoding="utf-8") == "the last words\n"
 
 
@@ -799,7 +845,28 @@ def test_a_script_that_starts_workers_when_imported_is_told_why_not(tmp_path, le
     out, err = one.communicate(timeout=60)
     assert one.returncode == 1 and not out
     assert 'under if __name__ == "__main__"' in err
-    assert "WorkerError: worker 0 of 2 ended with exit code 1 and returned nothing" in err
+    assert re.search(r"WorkerError: worker \d of 2 ended with exit code 1 and returned", err)
+
+
+HANGS = """
+import time
+from grad.workers import run
+from test_10_races import met
+
+if __name__ == "__main__":
+    run(met, 1, "x" * 1_000_000, timeout=2.0)
+else:
+    time.sleep(100)
+"""
+
+
+def test_a_worker_that_never_begins_is_silent_too(tmp_path):
+    one = script(tmp_path, HANGS, stderr=subprocess.PIPE, encoding="utf-8")
+    try:
+        _, err = one.communicate(timeout=20)
+    finally:
+        one.kill()
+    assert "WorkerError: worker 0 of 1 has been silent for 2 seconds, after 0 meetings" in err
 
 
 def starts_workers(me):

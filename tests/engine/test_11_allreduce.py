@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from grad import checkpoints, cluster
+from grad import checkpoints, cluster, together
 from grad.collective import (
     ALGORITHMS,
     Message,
@@ -32,10 +32,14 @@ from grad.collective import (
     scaling,
     traffic,
 )
+from grad.descent import SGD
+from grad.layers import MLP
+from grad.losses import cross_entropy
+from grad.workers import WorkerError, run
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
-
+METHODS = ["spawn", *["fork"] * hasattr(os, "fork")]
 NET = Network(latency=2e-5, bandwidth=1e9)
 ALL = slice(0, 4)
 sizes, lengths = st.integers(1, 17), st.integers(1, 60)
@@ -698,9 +702,75 @@ def test_mpiexec_without_mpi4py_names_the_remedy(monkeypatch):
     assert type(cluster.join()) is cluster.Group
     for sign in cluster.MPI_SIGNS:
         with monkeypatch.context() as started:
-            started.setenv(sign, "0")
+            started.setenv(sign, "1")
+            assert type(cluster.join()) is cluster.Group
+            started.setenv(sign, "2")
             with pytest.raises(ModuleNotFoundError, match=r'pip install "grad\[mpi\]"'):
                 cluster.join()
+
+
+def test_an_mpiexec_of_another_mpi_is_found_out(monkeypatch):
+    mpi = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1))
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
+    monkeypatch.setenv(cluster.MPI_SIGNS[0], "2")
+    with pytest.raises(RuntimeError, match="started 2 ranks, and mpi4py sees one"):
+        cluster.join()
+
+
+# ---- What a step together refuses
+
+
+def at_work(kind="adam"):
+    """Return a model and an optimizer that work in a group of one, and their step."""
+    model, optimizer = beside["made"](kind, np.float64, 0)
+    return optimizer, together.step(model, cross_entropy, optimizer, cluster.Group())
+
+
+def test_an_optimizer_is_at_work_in_one_group():
+    optimizer, _ = at_work()
+    with pytest.raises(ValueError, match="at work in a group: make one step"):
+        together.step(None, cross_entropy, optimizer, cluster.Group())
+
+
+@pytest.mark.parametrize("rows, targets", [(0, 0), (3, 2), (2, 3)])
+def test_a_batch_has_rows_and_a_target_for_each(rows, targets):
+    optimizer, step = at_work()
+    before = optimizer.flat.data.copy()
+    with pytest.raises(ValueError, match=f"{rows} rows has {targets} targets"):
+        step(np.zeros((rows, 3, 4)), np.zeros(targets, int))
+    np.testing.assert_array_equal(optimizer.flat.data, before)
+    step(np.zeros((2, 3, 4)), np.zeros(2, int))  # nobody has begun: all can go on
+
+
+def test_a_step_that_ended_in_an_error_is_the_last():
+    _, step = at_work()
+    with pytest.raises(ValueError, match="classes 0 to 2"):
+        step(np.zeros((2, 3, 4)), np.array([0, 9]))
+    with pytest.raises(RuntimeError, match="an earlier step ended in an error"):
+        step(np.zeros((2, 3, 4)), np.zeros(2, int))
+
+
+def differ(me, how):
+    """Join a group with a model and an optimizer that differ from those of other ranks."""
+    width, lr = 9 + me.rank * (how == "parameters"), 0.1 + me.rank * (how == "lr")
+    model = MLP(12, [width, 3], rng=me.rank)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9)
+    if how == "velocity":
+        optimizer.moments["velocity"] += me.rank
+    if how == "steps":
+        optimizer.steps = me.rank
+    together.step(model, cross_entropy, optimizer, cluster.Local(me))
+
+
+@pytest.mark.parametrize("how", ["parameters", "lr", "velocity", "steps"])
+def test_ranks_that_do_not_begin_alike_are_told_in_what(how):
+    with pytest.raises(WorkerError, match=f"do not begin alike, but differ in {how}: all build"):
+        run(differ, 2, how, method=METHODS[-1], timeout=20.0)
+
+
+@pytest.mark.skipif(len(METHODS) == 1, reason="Windows has no fork")
+def test_ranks_that_begin_alike_in_all_but_parameters_are_fine():
+    run(differ, 2, "nothing", method="fork", timeout=20.0)
 
 
 # ---- Groups and rooms

@@ -319,6 +319,22 @@ def passes"""
         ("two ranks", slip(WITNESS, "range(1, 9)", "(1, 2)")),
         ("powers of two", slip(WITNESS, "range(1, 9)", "(1, 2, 4, 8)")),
         (
+            "one lucky case",
+            slip(
+                slip(slip(WITNESS, "range(1, 9)", "(3,)"), "(1, 3, 5, 8, 12):", "(5,):"),
+                "[(1,), (8,), (5, 5), (8, 3, 7), (2, 11, 2)]",
+                "[(7, 7, 7)]",
+            ),
+        ),
+        (
+            "nan is not above anything",
+            slip(
+                WITNESS,
+                "if not all(np.allclose(w, due) for w in ranks(size).train(batches, start)):",
+                "if max(abs(w - due).max() for w in ranks(size).train(batches, start)) > 1e-6:",
+            ),
+        ),
+        (
             "rows that go evenly",
             slip(WITNESS, "[(1,), (8,), (5, 5), (8, 3, 7), (2, 11, 2)]", "[(size, size, size)]"),
         ),
