@@ -142,11 +142,11 @@ class ThreadWorker:
     def __init__(self, rank, barrier, shared):
         self.rank, self.barrier, self.shared = rank, barrier, shared
 
-    def meet(self):
+    def meet(self, what="meet"):
         """Wait for the other thread."""
         self.barrier.wait()
 
-    def share(self, shape, dtype):
+    def share(self, shape, dtype=np.float32):
         """Return an array of zeros that both threads have."""
         if self.rank == 0:
             self.shared.append(np.zeros(shape, dtype))
