@@ -101,24 +101,24 @@ NUMBERED = (
 )
 
 GRAIN = """
-def bound(plans):
+def bound(todo):
     busy = Counter()
-    for plan in plans:
+    for plan in todo:
         for lock, time in plan:
             if lock is not None:
                 busy[lock] += time
-    return max(*(sum(time for _, time in plan) for plan in plans), *busy.values(), 0)
+    return max(*(sum(time for _, time in plan) for plan in todo), *busy.values(), 0)
 
 
-def finish(plans):
-    free, at, ends = Counter(), [0] * len(plans), [0] * len(plans)
-    come = [(0, rank) for rank in range(len(plans))]
+def finish(todo):
+    free, at, ends = Counter(), [0] * len(todo), [0] * len(todo)
+    come = [(0, rank) for rank in range(len(todo))]
     while come:
         now, rank = heapq.heappop(come)
-        if at[rank] == len(plans[rank]):
+        if at[rank] == len(todo[rank]):
             ends[rank] = now
             continue
-        lock, time = plans[rank][at[rank]]
+        lock, time = todo[rank][at[rank]]
         begin = now if lock is None else max(now, free[lock])
         if lock is not None:
             free[lock] = begin + time
@@ -511,7 +511,7 @@ PLANTED = {
         (
             "the bound is of all plans together",
             slip(GRAIN, "max(*(sum(", "max(sum(sum(").replace(
-                "for plan in plans), *busy.values(), 0)", "for plan in plans), *busy.values())"
+                "for plan in todo), *busy.values(), 0)", "for plan in todo), *busy.values())"
             ),
         ),
         (
@@ -530,10 +530,10 @@ PLANTED = {
         (
             "a round for each pair, by ranks",
             GRAIN[: GRAIN.index("def finish")]
-            + """def finish(plans):
-    free, ends = Counter(), [0] * len(plans)
-    for i in range(max(map(len, plans))):
-        for rank, plan in enumerate(plans):
+            + """def finish(todo):
+    free, ends = Counter(), [0] * len(todo)
+    for i in range(max(map(len, todo))):
+        for rank, plan in enumerate(todo):
             if i < len(plan):
                 lock, time = plan[i]
                 begin = ends[rank] if lock is None else max(ends[rank], free[lock])
@@ -721,6 +721,24 @@ def limit(delay, momentum):
                 EVERY, "seat.data -= seat.move(x, y)", "seat.data -= seat.move(x, y) / seat.me.size"
             ),
         ),
+        (
+            "counts an update at every step",
+            slip(
+                slip(EVERY, "            seat.wrote()\n", ""),
+                "        if len(",
+                "        seat.wrote()\n        if len(",
+            ),
+        ),
+        ("counts no update", slip(EVERY, "            seat.wrote()\n", "")),
+        (
+            "counts the steps in the policy",
+            slip(
+                slip(EVERY, "len(seat.staleness) % k", "taken[seat.me.rank] % k"),
+                "        seat.read()",
+                "        taken[seat.me.rank] += 1\n        seat.read()",
+            ).replace("    def turn", "    taken = Counter()\n\n    def turn", 1),
+        ),
+        ("shares its batches", slip(EVERY, "copies=True)", "shares=True, copies=True)")),
         ("a turn, and no policy", slip(EVERY, "Policy(turn, copies=True)", "turn")),
     ],
 }
