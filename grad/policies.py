@@ -177,7 +177,7 @@ POLICIES = {
 
 
 def work(me, policy, job, batches, audit):
-    """Train as one of the workers; return seconds, staleness, the moves added up, and the end."""
+    """Train as one of the workers; return when, staleness, the moves added up, and the end."""
     seat = Seat(me, job, policy, audit)
     mine = seat.mine(batches)
     for i in range(WARM):
@@ -187,19 +187,20 @@ def work(me, policy, job, batches, audit):
     begin = perf_counter()
     for rows in mine:
         policy.turn(seat, job.x[rows], job.y[rows])
-    seconds = perf_counter() - begin
+    times = begin, perf_counter()
     me.meet()
     end = seat.params.copy() if me.rank == 0 else None
-    return seconds, seat.staleness, seat.moved, seat.way, end
+    return times, seat.staleness, seat.moved, seat.way, end
 
 
 class Report(NamedTuple):
     """What came of a training: the parameters, and the loss over all the data with them.
 
-    `seconds` are those of the slowest worker, from its first step to its last. `staleness` lists
-    for every step how many updates of others fell between its reading and its writing. `lost`, None
-    without an audit, is how far the parameters are from the sum of all moves, as a share of the way
-    moved: at least so much was lost, for losses of opposite sign cancel. Rounding is in it.
+    `seconds` pass from the first step of whoever is first to the last of whoever is last.
+    `staleness` lists for every step how many updates of others fell between its reading and its
+    writing. `lost`, None without an audit, is how far the parameters are from the sum of all moves,
+    as a share of the way moved: at least so much was lost, for losses of opposite sign cancel.
+    Rounding is in it.
     """
 
     params: np.ndarray
@@ -228,13 +229,14 @@ def train(name, size, job, *, locks=1, audit=False, method="spawn", timeout=60.0
         raise ValueError(f"{most} {of} are work for 1 to {most} workers, not for {size}")
     plan = policy, job, job.batches(), audit
     found = run(work, size, *plan, locks=locks, method=method, timeout=timeout)
-    seconds, staleness, moved, way, ends = zip(*found, strict=True)
+    times, staleness, moved, way, ends = zip(*found, strict=True)
+    begins, dones = zip(*times, strict=True)  # of one clock
     model = deepcopy(job.model)
     flat = Flat(model.parameters())
     lost = np.abs(flat.data - sum(moved) - ends[0]).sum() / sum(way) if audit else None
     flat.data[...] = ends[0]
     loss = evaluate(model, job.x, job.y, job.loss)
-    return Report(ends[0], loss, max(seconds), [*chain(*staleness)], lost)
+    return Report(ends[0], loss, max(dones) - min(begins), [*chain(*staleness)], lost)
 
 
 def delayed(job, delay):
