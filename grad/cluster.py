@@ -111,7 +111,7 @@ class Mpi(Group):
     """The ranks of an MPI job. One that raises, or waits too long for the others, ends the job."""
 
     def __init__(self, mpi, timeout):
-        self.mpi, self.comm = mpi, mpi.COMM_WORLD
+        self.comm = mpi.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         self.timeout, self.since = timeout, None
         self.remove_names()
@@ -215,8 +215,7 @@ def join(timeout=300.0):
         mpi = import_module("mpi4py.MPI")
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "this process was started by mpiexec, but mpi4py is not installed: "
-            'pip install "grad[mpi]"'
+            "this process was started by mpiexec, but mpi4py is not installed: pip install mpi4py"
         ) from None
     if mpi.COMM_WORLD.size == 1:
         raise RuntimeError(

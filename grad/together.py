@@ -12,7 +12,7 @@ import numpy as np
 from grad import checkpoints, replay
 from grad.descent import Flat
 
-LINE = 16  # parts begin this many entries apart, so that no two ranks write into one cache line
+LINE = 16  # parts are multiples of so many entries: two ranks seldom write into one cache line
 
 
 def alike(group, **numbers):
